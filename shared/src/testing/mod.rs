@@ -1,0 +1,9 @@
+//! What tests through the front door need: a database of their own, and callers of every kind.
+
+mod caller;
+mod database;
+
+pub use self::{
+    caller::{Caller, Credentials},
+    database::TestDatabase,
+};
