@@ -5,6 +5,8 @@ use std::{fmt, num::NonZeroU32};
 use anyhow::{Context, Result, bail};
 use aws_lc_rs::{digest, hmac, pbkdf2, rand};
 use base64::{Engine, engine::general_purpose::STANDARD};
+#[expect(clippy::disallowed_types, reason = "the server itself quotes what is executed")]
+use sqlx::AssertSqlSafe;
 use sqlx::{ConnectOptions, Connection, postgres::PgConnectOptions};
 
 use crate::run::connect;
@@ -70,7 +72,6 @@ impl fmt::Debug for Password {
 /// # Errors
 ///
 /// If the database cannot be reached, or the role is not there.
-#[expect(clippy::disallowed_types, reason = "the server itself has quoted what is executed")]
 pub async fn set_password(
     database: &PgConnectOptions,
     role: LoginRole,
@@ -88,7 +89,7 @@ pub async fn set_password(
             .bind(verifier)
             .fetch_one(&mut conn)
             .await?;
-    sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+    sqlx::raw_sql(AssertSqlSafe(statement))
         .execute(&mut conn)
         .await
         .with_context(|| format!("cannot set the password of {}", role.name()))?;
