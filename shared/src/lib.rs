@@ -1,1 +1,4 @@
-//! .
+//! What both services must do alike.
+
+pub mod server;
+pub mod telemetry;
