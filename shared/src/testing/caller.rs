@@ -1,6 +1,9 @@
 //! Callers of every kind, made without auth-service: an account, a session and credentials.
 
-use aws_lc_rs::{rand::SystemRandom, signature::{Ed25519KeyPair, KeyPair}};
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{Ed25519KeyPair, KeyPair},
+};
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use tonic::{Request, Status, service::Interceptor};

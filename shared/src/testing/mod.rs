@@ -2,8 +2,10 @@
 
 mod caller;
 mod database;
+mod service;
 
 pub use self::{
     caller::{Caller, Credentials},
     database::TestDatabase,
+    service::{TestService, reason, violations},
 };
