@@ -80,7 +80,7 @@ pub(super) fn find(password: &[char], context: &[&str]) -> Vec<Pattern> {
 fn words(password: &[char], context: &[&str]) -> Vec<Pattern> {
     let mut ranks: HashMap<String, (Kind, usize)> = HashMap::new();
     let context = context.iter().map(|word| (word.to_lowercase(), Kind::ContextWord));
-    let common = words::COMMON.iter().map(|word| ((*word).to_owned(), Kind::CommonWord));
+    let common = words::COMMON.split_whitespace().map(|word| (word.to_owned(), Kind::CommonWord));
     for (rank, (word, kind)) in context.chain(common).enumerate() {
         ranks.entry(word).or_insert((kind, rank + 1));
     }
