@@ -24,56 +24,99 @@ pub(super) fn run(parameters: &Parameters<'_>, step: Step<'_>) -> Result<Value, 
     let nulls: HashSet<&str> = parameters.texts("null_markers")?.into_iter().collect();
 
     step("read the rows", 0);
-    let mut rows = read(document, delimiter)?;
-    let header = if parameters.flag("header")? { Some(rows.remove(0)) } else { None };
-    let width = header.as_ref().or(rows.first()).map_or(0, StringRecord::len);
-    if width > COLUMNS_MAX {
-        return Err(format!("/csv: {width} columns, and at most {COLUMNS_MAX} can be profiled"));
-    }
-    let names: Vec<String> = (0..width).map(|column| name(header.as_ref(), column)).collect();
+    let table = Table::read(document, delimiter, parameters.flag("header")?, &nulls)?;
 
     step("measure the columns", 40);
-    let mut columns = vec![Vec::new(); width];
-    for row in &rows {
-        for (field, column) in row.iter().map(str::trim).zip(&mut columns) {
-            if !nulls.contains(field) {
-                column.push(field);
-            }
-        }
-    }
-    let columns: Vec<Value> = names
+    let columns: Vec<Value> = table
+        .names
         .iter()
-        .zip(&columns)
-        .map(|(name, values)| profile(name, values, rows.len()))
+        .zip(&table.columns)
+        .map(|(name, values)| profile(name, values, table.rows))
         .collect();
 
     step("look for irregularities", 80);
-    let warnings = warnings(document, &names, &rows);
-    Ok(json!({"rows": rows.len(), "columns": columns, "warnings": warnings}))
+    let warnings = warnings(document, &table);
+    Ok(json!({"rows": table.rows, "columns": columns, "warnings": warnings}))
 }
 
-/// At least one row.
-fn read(document: &str, delimiter: u8) -> Result<Vec<StringRecord>, String> {
-    let mut reader = ReaderBuilder::new()
-        .delimiter(delimiter)
-        .has_headers(false)
-        .flexible(true)
-        .from_reader(document.as_bytes());
-    let rows: Result<Vec<StringRecord>, _> = reader.records().collect();
-    let rows = rows.map_err(|error| format!("/csv: {error}"))?;
-    if rows.is_empty() { Err("/csv: there is no row".to_owned()) } else { Ok(rows) }
+#[derive(Default)]
+struct Table {
+    names: Vec<String>,
+    /// The values of each column that are not missing.
+    columns: Vec<Vec<String>>,
+    rows: usize,
+    ragged_rows: usize,
+    /// The lines of the first ragged rows.
+    ragged_lines: Vec<String>,
 }
 
-fn name(header: Option<&StringRecord>, column: usize) -> String {
-    match header.and_then(|header| header.get(column)).map(str::trim) {
+impl Table {
+    /// Reads into one record, again and again: each record of the csv crate keeps room for as many
+    /// fields as the widest before it had.
+    fn read(
+        document: &str,
+        delimiter: u8,
+        header: bool,
+        nulls: &HashSet<&str>,
+    ) -> Result<Self, String> {
+        let mut reader = ReaderBuilder::new()
+            .delimiter(delimiter)
+            .has_headers(false)
+            .flexible(true)
+            .from_reader(document.as_bytes());
+        let mut row = StringRecord::new();
+        let mut read = |row: &mut StringRecord| {
+            reader.read_record(row).map_err(|error| format!("/csv: {error}"))
+        };
+        if !read(&mut row)? {
+            return Err("/csv: there is no row".to_owned());
+        }
+        let width = row.len();
+        if width > COLUMNS_MAX {
+            return Err(format!(
+                "/csv: {width} columns, and at most {COLUMNS_MAX} can be profiled"
+            ));
+        }
+        let name = |column| name(row.get(column).filter(|_| header), column);
+        let names = (0..width).map(name).collect();
+        let mut table = Self { names, columns: vec![Vec::new(); width], ..Self::default() };
+        if !header {
+            table.add(&row, nulls);
+        }
+        while read(&mut row)? {
+            table.add(&row, nulls);
+        }
+        Ok(table)
+    }
+
+    fn add(&mut self, row: &StringRecord, nulls: &HashSet<&str>) {
+        self.rows += 1;
+        if row.len() != self.names.len() {
+            self.ragged_rows += 1;
+            if self.ragged_lines.len() < LINES_SHOWN_MAX {
+                let line = row.position().map(csv::Position::line);
+                self.ragged_lines.extend(line.map(|line| line.to_string()));
+            }
+        }
+        for (field, column) in row.iter().map(str::trim).zip(&mut self.columns) {
+            if !nulls.contains(field) {
+                column.push(field.to_owned());
+            }
+        }
+    }
+}
+
+fn name(header: Option<&str>, column: usize) -> String {
+    match header.map(str::trim) {
         Some(name) if !name.is_empty() => clip(name, SHOWN_MAX),
         _ => format!("column_{}", column + 1),
     }
 }
 
-fn profile(name: &str, values: &[&str], rows: usize) -> Value {
+fn profile(name: &str, values: &[String], rows: usize) -> Value {
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
     let distinct = values.iter().collect::<HashSet<_>>().len();
-    let kind = Kind::of(values);
+    let kind = Kind::of(&values);
 
     let mut profile = Map::new();
     profile.insert("name".to_owned(), name.into());
@@ -81,7 +124,7 @@ fn profile(name: &str, values: &[&str], rows: usize) -> Value {
     profile.insert("values".to_owned(), values.len().into());
     profile.insert("nulls".to_owned(), (rows - values.len()).into());
     profile.insert("distinct".to_owned(), distinct.into());
-    profile.extend(kind.measures(values));
+    profile.extend(kind.measures(&values));
     Value::Object(profile)
 }
 
@@ -209,21 +252,15 @@ fn mean(numbers: impl Iterator<Item = f64>) -> f64 {
     round(mean, 6)
 }
 
-fn warnings(document: &str, names: &[String], rows: &[StringRecord]) -> Vec<String> {
+fn warnings(document: &str, table: &Table) -> Vec<String> {
+    let Table { names, ragged_rows, ragged_lines, .. } = table;
     let mut warnings = Vec::new();
-    let ragged: Vec<u64> = rows
-        .iter()
-        .filter(|row| row.len() != names.len())
-        .filter_map(|row| row.position().map(csv::Position::line))
-        .collect();
-    if !ragged.is_empty() {
-        let lines = ragged.iter().take(LINES_SHOWN_MAX).map(u64::to_string);
-        let more = if ragged.len() > LINES_SHOWN_MAX { ", …" } else { "" };
+    if *ragged_rows > 0 {
+        let more = if *ragged_rows > ragged_lines.len() { ", …" } else { "" };
         warnings.push(format!(
-            "rows with more or fewer than {} fields: {} (line {}{more})",
+            "rows with more or fewer than {} fields: {ragged_rows} (line {}{more})",
             names.len(),
-            ragged.len(),
-            lines.collect::<Vec<_>>().join(", "),
+            ragged_lines.join(", "),
         ));
     }
     let mut seen = HashSet::new();

@@ -1,7 +1,7 @@
 //! Reads a `SKILL.md`: the front matter of the Agent Skills standard, and the body after it.
 //!
 //! The standard's front matter is flat `key: value` lines and one nested map, so this reads that
-//! subset of YAML and refuses the rest, which no YAML parser among our dependencies would do.
+//! subset of YAML and refuses the rest: a YAML parser would be a dependency for seven files.
 
 use std::collections::BTreeMap;
 

@@ -132,4 +132,7 @@ fn a_quarter_of_a_million_characters_of_anything_is_quick() {
         let csv: String = head.chars().chain(part.chars().cycle()).take(250_000).collect();
         quick("csv-profile", json!({"csv": csv})).unwrap();
     }
+    // One row far wider than the others, which come after it.
+    let csv: String = ["a\n", &",".repeat(100_000), &"\n1".repeat(70_000)].concat();
+    quick("csv-profile", json!({"csv": csv})).unwrap();
 }
