@@ -1,5 +1,6 @@
 //! `cargo xtask`: what a developer types.
 
+mod ci;
 mod client;
 mod demo;
 mod dev;
@@ -61,6 +62,8 @@ enum Command {
     },
     /// Run the programs of interop/, which are clients in other languages.
     Interop,
+    /// Run everything that must hold before a change is merged.
+    Ci,
 }
 
 #[tokio::main]
@@ -91,6 +94,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Migrate => migrate::run().await?,
         Command::Prepare { check } => prepare::run(check).await?,
         Command::Interop => interop::run().await?,
+        Command::Ci => return ci::run().await,
     }
     Ok(ExitCode::SUCCESS)
 }
