@@ -1,0 +1,3 @@
+//! The tests of what both services share, through the front door.
+
+mod server;
