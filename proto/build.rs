@@ -24,7 +24,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin"), &encoded)?;
 
     let descriptors = Message::decode(encoded.as_slice())?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    // Sorted maps, so that equal messages have equal bytes.
+    let mut config = prost_build::Config::new();
+    config.btree_map(["."]);
+    tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;
     Ok(())
 }
 

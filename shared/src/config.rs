@@ -1,0 +1,57 @@
+//! Reading the configuration, and leaving with one clear line when it is wrong.
+
+use std::{path::PathBuf, process::exit};
+
+use clap::{CommandFactory, Parser, error::ErrorKind};
+
+use crate::credentials::MasterKey;
+
+/// `EX_USAGE` of sysexits.h.
+const USAGE: i32 = 64;
+
+/// Where the master key is.
+#[derive(clap::Args, Clone)]
+#[group(required = true, multiple = false)]
+pub struct MasterKeyConfig {
+    /// 32 random bytes in base64, the same for both services.
+    #[arg(long, env = "IHUMAN_MASTER_KEY", hide_env_values = true)]
+    pub master_key: Option<MasterKey>,
+
+    /// A file that holds the master key.
+    #[arg(long, env = "IHUMAN_MASTER_KEY_FILE")]
+    pub master_key_file: Option<PathBuf>,
+}
+
+impl MasterKeyConfig {
+    /// The key, from the variable or the file.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn read(&self) -> Result<MasterKey, String> {
+        match (&self.master_key, &self.master_key_file) {
+            (Some(key), _) => Ok(key.clone()),
+            (None, Some(path)) => MasterKey::read(path),
+            (None, None) => Err("IHUMAN_MASTER_KEY or IHUMAN_MASTER_KEY_FILE must be set".into()),
+        }
+    }
+}
+
+/// Reads the configuration from flags and the environment. A wrong value ends
+/// the process with one line and exit code 64.
+pub fn parse<C: Parser + CommandFactory>() -> C {
+    C::try_parse().unwrap_or_else(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.exit(),
+        _ => {
+            let text = error.to_string();
+            let line: Vec<_> =
+                text.lines().map(str::trim).take_while(|it| !it.is_empty()).collect();
+            refuse(line.join(" ").trim_start_matches("error: "))
+        }
+    })
+}
+
+/// Ends the process with one line about the configuration and exit code 64.
+pub fn refuse(problem: &str) -> ! {
+    eprintln!("configuration: {problem}");
+    exit(USAGE)
+}

@@ -1,0 +1,224 @@
+//! API keys: `<prefix>_<id>_<secret><crc>`, refused without a look-up when malformed.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::{
+    constant_time::verify_slices_are_equal,
+    digest::{SHA256, digest},
+    hmac, rand,
+};
+use chrono::{DateTime, Utc};
+use moka::sync::Cache;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::{MasterKey, Proof, Revocations, store};
+use crate::{
+    Error, Result,
+    access::{Credential, Permissions, Role, Scope},
+    error::Reason,
+};
+
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// 43 characters of 62 are 256 bits.
+const SECRET_LEN: usize = 43;
+/// A CRC-32 in base 62.
+const CRC_LEN: usize = 6;
+const PREFIX_MAX: usize = 16;
+/// How many verified keys are remembered, and for how long at the most.
+const VERIFIED_MAX: u64 = 10_000;
+const VERIFIED_FOR: Duration = Duration::from_secs(60);
+
+/// An API key in its three parts.
+#[derive(Clone)]
+pub struct ApiKey {
+    prefix: String,
+    id: Uuid,
+    secret: String,
+}
+
+/// Hashes the secrets of keys with HMAC-SHA256 (RFC 2104) under a key that is
+/// not in the database: who steals the table can't even test a guess.
+#[derive(Clone)]
+pub struct ApiKeyHasher(hmac::Key);
+
+impl ApiKey {
+    /// A new key with a random secret. `prefix` has 1 to 16 characters of a-z and 0-9.
+    pub fn generate(prefix: &str, id: Uuid) -> Result<Self> {
+        let mut secret = String::with_capacity(SECRET_LEN);
+        while secret.len() < SECRET_LEN {
+            let mut bytes = [0; 64];
+            let filled = rand::fill(&mut bytes);
+            filled.map_err(|_| Error::internal(anyhow::anyhow!("no random numbers")))?;
+            // 248 is the greatest multiple of 62 in a byte: more would favour some characters.
+            let fair = bytes.iter().filter(|it| **it < 248);
+            let letters = fair.map(|it| char::from(ALPHABET[usize::from(*it) % ALPHABET.len()]));
+            secret.extend(letters.take(SECRET_LEN - secret.len()));
+        }
+        Ok(ApiKey { prefix: prefix.to_owned(), id, secret })
+    }
+
+    /// The parts of a key in text form; none if it is malformed or mistyped.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (prefix, rest) = text.split_once('_')?;
+        let (id, secret_and_crc) = rest.split_once('_')?;
+        let is_word = !prefix.is_empty() && prefix.len() <= PREFIX_MAX;
+        if !is_word || id.len() != 32 || secret_and_crc.len() != SECRET_LEN + CRC_LEN {
+            return None;
+        }
+        if !secret_and_crc.bytes().all(|it| it.is_ascii_alphanumeric()) {
+            return None;
+        }
+        let secret = secret_and_crc[..SECRET_LEN].to_owned();
+        let key = ApiKey { prefix: prefix.to_owned(), id: Uuid::try_parse(id).ok()?, secret };
+        (key.text() == text).then_some(key)
+    }
+
+    /// The key in text form.
+    pub fn text(&self) -> String {
+        let body = format!("{}_{}_{}", self.prefix, self.id.simple(), self.secret);
+        let mut crc = crc32fast::hash(body.as_bytes()) as usize;
+        let mut digits = [b'0'; CRC_LEN];
+        for digit in digits.iter_mut().rev() {
+            *digit = ALPHABET[crc % ALPHABET.len()];
+            crc /= ALPHABET.len();
+        }
+        digits.iter().fold(body, |mut text, digit| {
+            text.push(char::from(*digit));
+            text
+        })
+    }
+}
+
+impl ApiKeyHasher {
+    /// Hashes under a key that is derived from the master key.
+    pub fn new(master_key: &MasterKey) -> Self {
+        ApiKeyHasher(hmac::Key::new(hmac::HMAC_SHA256, &master_key.derive("api key hash")))
+    }
+
+    /// The hash to store.
+    pub fn hash(&self, key: &ApiKey) -> Vec<u8> {
+        hmac::sign(&self.0, key.secret.as_bytes()).as_ref().to_vec()
+    }
+}
+
+/// A key whose secret was compared.
+struct Verified {
+    proof: Proof,
+    expires_at: Option<DateTime<Utc>>,
+    // Before the key was read: a revocation that came later may not be in it.
+    read_at: Instant,
+}
+
+/// Looks keys up, once a minute at most.
+pub(super) struct ApiKeyVerifier {
+    hasher: ApiKeyHasher,
+    // By SHA-256 of the key.
+    verified: Cache<[u8; 32], Arc<Verified>>,
+    db: PgPool,
+}
+
+impl ApiKeyVerifier {
+    pub(super) fn new(hasher: ApiKeyHasher, db: PgPool) -> Self {
+        let verified = Cache::builder().max_capacity(VERIFIED_MAX).time_to_live(VERIFIED_FOR);
+        Self { hasher, verified: verified.build(), db }
+    }
+
+    pub(super) async fn verify(
+        &self,
+        text: &str,
+        revocations: &Revocations,
+        now: DateTime<Utc>,
+    ) -> Result<Proof> {
+        let key = ApiKey::parse(text).ok_or_else(|| unauthenticated(Reason::CredentialsInvalid))?;
+        let digest: [u8; 32] =
+            digest(&SHA256, text.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes");
+
+        let remembered = self.verified.get(&digest);
+        let current = |it: &Arc<Verified>| !revocations.changed_since(it.proof.user_id, it.read_at);
+        let verified = match remembered.filter(current) {
+            Some(verified) => verified,
+            None => {
+                let verified = Arc::new(self.look_up(&key).await?);
+                self.verified.insert(digest, Arc::clone(&verified));
+                verified
+            }
+        };
+
+        revocations.check_api_key(key.id)?;
+        if verified.expires_at.is_some_and(|it| it <= now) {
+            return Err(unauthenticated(Reason::CredentialsExpired));
+        }
+        Ok(verified.proof)
+    }
+
+    async fn look_up(&self, key: &ApiKey) -> Result<Verified> {
+        let read_at = Instant::now();
+        let mut conn = self.db.acquire().await?;
+        let found = store::find_api_key(&mut conn, key.id).await?;
+
+        let invalid = || unauthenticated(Reason::CredentialsInvalid);
+        let row = found.ok_or_else(invalid)?;
+        let hash = self.hasher.hash(key);
+        verify_slices_are_equal(&hash, &row.secret_hash).map_err(|_| invalid())?;
+        if row.revoked_at.is_some() || row.state != "active" {
+            return Err(unauthenticated(Reason::CredentialsRevoked));
+        }
+
+        let role = Role::parse(&row.role).ok_or_else(invalid)?;
+        let owner = role.permissions().union(Permissions::from_texts(&row.permissions));
+        let scopes = row.scopes.iter().filter_map(|it| Scope::parse(it));
+        let scopes = scopes.fold(Permissions::default(), |all, it| all.union(it.grants()));
+        let proof = Proof {
+            user_id: row.user_id,
+            role,
+            permissions: owner.intersection(scopes),
+            credential: Credential::ApiKey { api_key_id: key.id, expires_at: row.expires_at },
+            is_service_account: row.kind == "service_account",
+        };
+        Ok(Verified { proof, expires_at: row.expires_at, read_at })
+    }
+}
+
+fn unauthenticated(reason: Reason) -> Error {
+    Error::Unauthenticated(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_back_as_it_was_written() {
+        let key = ApiKey::generate("ihk", Uuid::now_v7()).unwrap();
+
+        let read = ApiKey::parse(&key.text()).unwrap();
+
+        assert_eq!((read.id, read.secret.clone()), (key.id, key.secret.clone()));
+    }
+
+    #[test]
+    fn any_mistyped_character_is_noticed() {
+        let text = ApiKey::generate("ihk", Uuid::now_v7()).unwrap().text();
+        for at in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] = if bytes[at] == b'a' { b'b' } else { b'a' };
+            let mistyped = String::from_utf8(bytes).unwrap();
+            assert!(ApiKey::parse(&mistyped).is_none(), "{mistyped}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,120}", tail in "[a-zA-Z0-9]{45,52}") {
+            let _ = ApiKey::parse(&text);
+            let _ = ApiKey::parse(&format!("ihk_{}_{tail}", Uuid::nil().simple()));
+            let _ = ApiKey::parse(&format!("é_{text}_{tail}"));
+        }
+    }
+}

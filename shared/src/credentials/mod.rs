@@ -1,0 +1,134 @@
+//! What callers prove themselves with: access tokens and API keys, verified the same in both services.
+
+mod access_token;
+mod api_key;
+mod master_key;
+mod revocations;
+mod store;
+
+use std::sync::Arc;
+
+use http::{HeaderMap, header::AUTHORIZATION};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use self::{access_token::TokenVerifier, api_key::ApiKeyVerifier};
+pub use self::{
+    access_token::{Claims, SharedSecret, Signer, TokenConfig},
+    api_key::{ApiKey, ApiKeyHasher},
+    master_key::{MasterKey, Sealer, Secret},
+    revocations::Revocations,
+};
+use crate::{
+    Error, Result,
+    access::{Credential, Origin, Permissions, Principal, Role},
+    clock::Clock,
+    error::Reason,
+};
+
+/// No credential of ours is longer, in bytes.
+pub const CREDENTIAL_MAX: usize = 8192;
+
+/// Verifies credentials: access tokens without a look-up, API keys with one at most.
+#[derive(Clone)]
+pub struct Authenticator {
+    tokens: Arc<TokenVerifier>,
+    api_keys: Arc<ApiKeyVerifier>,
+    revocations: Revocations,
+    clock: Clock,
+}
+
+/// A credential as a caller presents it.
+#[derive(Clone, Copy)]
+pub enum Presented<'a> {
+    /// `authorization: Bearer <token>`.
+    AccessToken(&'a str),
+    /// `authorization: ApiKey <key>` or `x-api-key: <key>`.
+    ApiKey(&'a str),
+}
+
+/// What a credential proves.
+#[derive(Clone, Copy, Debug)]
+pub struct Proof {
+    /// The account.
+    pub user_id: Uuid,
+    /// Its role.
+    pub role: Role,
+    /// What the credential allows.
+    pub permissions: Permissions,
+    /// Which credential it is.
+    pub credential: Credential,
+    /// Whether the account is a program's.
+    pub is_service_account: bool,
+}
+
+impl Authenticator {
+    /// Verifies with the keys and functions that `db` offers to both services.
+    ///
+    /// # Errors
+    /// When the public keys can't be read.
+    pub async fn new(
+        tokens: &TokenConfig,
+        master_key: &MasterKey,
+        revocations: Revocations,
+        clock: Clock,
+        db: PgPool,
+    ) -> Result<Self> {
+        let verifier = TokenVerifier::new(tokens, db.clone());
+        verifier.reload().await?;
+        let api_keys = ApiKeyVerifier::new(ApiKeyHasher::new(master_key), db);
+        Ok(Self { tokens: Arc::new(verifier), api_keys: Arc::new(api_keys), revocations, clock })
+    }
+
+    /// Says what a credential proves now.
+    ///
+    /// # Errors
+    /// `Unauthenticated` with the reason; `Unavailable` while revocations are not known.
+    pub async fn authenticate(&self, presented: Presented<'_>) -> Result<Proof> {
+        let now = self.clock.now();
+        match presented {
+            Presented::AccessToken(token) => {
+                let verified = self.tokens.verify(token, now).await?;
+                self.revocations.check_token(&verified)?;
+                verified.proof()
+            }
+            Presented::ApiKey(key) => self.api_keys.verify(key, &self.revocations, now).await,
+        }
+    }
+}
+
+impl Proof {
+    /// The caller, with where the request came from.
+    pub fn principal(self, origin: Arc<Origin>) -> Principal {
+        let Proof { user_id, role, permissions, credential, is_service_account } = self;
+        Principal { user_id, role, permissions, credential, is_service_account, origin }
+    }
+}
+
+impl<'a> Presented<'a> {
+    /// The credential of a request. `authorization` comes before `x-api-key`.
+    ///
+    /// # Errors
+    /// `Unauthenticated`, when there is none or none of a known scheme.
+    pub fn in_headers(headers: &'a HeaderMap) -> Result<Self> {
+        let invalid = || Error::Unauthenticated(Reason::CredentialsInvalid);
+        if let Some(value) = headers.get(AUTHORIZATION) {
+            let value = value.to_str().map_err(|_| invalid())?;
+            let (scheme, credential) = value.split_once(' ').ok_or_else(invalid)?;
+            return match scheme {
+                _ if scheme.eq_ignore_ascii_case("bearer") => Ok(Self::AccessToken(credential)),
+                _ if scheme.eq_ignore_ascii_case("apikey") => Ok(Self::ApiKey(credential)),
+                _ => Err(invalid()),
+            };
+        }
+        match headers.get("x-api-key") {
+            Some(value) => value.to_str().map(Self::ApiKey).map_err(|_| invalid()),
+            None => Err(Error::Unauthenticated(Reason::CredentialsMissing)),
+        }
+    }
+
+    /// The credential of a bare text: only access tokens have dots.
+    pub fn guess(text: &'a str) -> Self {
+        if text.contains('.') { Self::AccessToken(text) } else { Self::ApiKey(text) }
+    }
+}

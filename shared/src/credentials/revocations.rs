@@ -1,0 +1,158 @@
+//! Which credentials are dead although they have not expired: in memory, a second old at the most.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use tokio::time::{interval, timeout};
+use uuid::Uuid;
+
+use super::{access_token::Verified, store};
+use crate::{
+    Error, Result,
+    error::Reason,
+    notifications::{Channel, Notifications},
+};
+
+/// The guarantee; a notification is only a hint that makes it faster.
+const POLL_EVERY: Duration = Duration::from_millis(400);
+/// A copy older than this is not trusted: better to refuse than to let in the revoked.
+const TRUSTED_FOR: Duration = Duration::from_secs(5);
+
+/// The live revocations. They are as few as what was revoked within the lifetime
+/// of an access token.
+#[derive(Clone)]
+pub struct Revocations(Arc<RwLock<Live>>);
+
+struct Live {
+    sessions: HashMap<Uuid, DateTime<Utc>>,
+    api_keys: HashMap<Uuid, DateTime<Utc>>,
+    users: HashMap<Uuid, User>,
+    // Transactions from here on may not have been seen.
+    next_xact: i64,
+    read_at: Instant,
+}
+
+struct User {
+    version: i64,
+    seen_at: Instant,
+    expires_at: DateTime<Utc>,
+}
+
+impl Revocations {
+    /// Reads what is revoked, and keeps reading it until every clone is dropped.
+    ///
+    /// # Errors
+    /// When the first reading fails.
+    pub async fn follow(db: PgPool, notifications: &Notifications) -> Result<Self> {
+        let revocations = Revocations(Arc::new(RwLock::new(Live {
+            sessions: HashMap::new(),
+            api_keys: HashMap::new(),
+            users: HashMap::new(),
+            next_xact: 0,
+            read_at: Instant::now(),
+        })));
+        revocations.read(&db).await?;
+        tokio::spawn(keep_reading(Arc::downgrade(&revocations.0), db, notifications.clone()));
+        Ok(revocations)
+    }
+
+    /// Whether a token is still good.
+    pub(super) fn check_token(&self, token: &Verified) -> Result<()> {
+        let live = self.trusted()?;
+        let user = live.users.get(&token.user_id);
+        if live.sessions.contains_key(&token.session_id)
+            || user.is_some_and(|it| token.version < it.version)
+        {
+            return Err(Error::Unauthenticated(Reason::CredentialsRevoked));
+        }
+        Ok(())
+    }
+
+    /// Whether an API key is still good.
+    pub(super) fn check_api_key(&self, id: Uuid) -> Result<()> {
+        match self.trusted()?.api_keys.contains_key(&id) {
+            true => Err(Error::Unauthenticated(Reason::CredentialsRevoked)),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the rights of a user have changed since `read_at`.
+    pub(super) fn changed_since(&self, user_id: Uuid, read_at: Instant) -> bool {
+        let live = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        live.users.get(&user_id).is_some_and(|it| it.seen_at >= read_at)
+    }
+
+    fn trusted(&self) -> Result<std::sync::RwLockReadGuard<'_, Live>> {
+        let live = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        match live.read_at.elapsed() {
+            age if age > TRUSTED_FOR => Err(Error::Unavailable),
+            _ => Ok(live),
+        }
+    }
+
+    async fn read(&self, db: &PgPool) -> Result<()> {
+        let after = self.0.read().unwrap_or_else(PoisonError::into_inner).next_xact;
+        let asked_at = Instant::now();
+        let mut conn = db.acquire().await?;
+        let (next_xact, rows) = store::list_revocations(&mut conn, after).await?;
+
+        let mut live = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        rows.into_iter().for_each(|it| live.add(it));
+        live.forget_expired(Utc::now());
+        live.next_xact = next_xact;
+        live.read_at = asked_at;
+        Ok(())
+    }
+}
+
+impl Live {
+    fn add(&mut self, row: store::Revocation) {
+        match (row.kind.as_str(), row.token_version) {
+            ("session", _) => drop(self.sessions.insert(row.subject_id, row.expires_at)),
+            ("api_key", _) => drop(self.api_keys.insert(row.subject_id, row.expires_at)),
+            ("user", Some(version)) => {
+                let known = self.users.get(&row.subject_id).map_or(0, |it| it.version);
+                // The same row may be read twice; only news makes cached keys stale.
+                if version > known {
+                    let user =
+                        User { version, seen_at: Instant::now(), expires_at: row.expires_at };
+                    self.users.insert(row.subject_id, user);
+                }
+            }
+            (kind, _) => tracing::warn!(kind, "a revocation of an unknown kind"),
+        }
+    }
+
+    fn forget_expired(&mut self, now: DateTime<Utc>) {
+        self.sessions.retain(|_, expires_at| *expires_at > now);
+        self.api_keys.retain(|_, expires_at| *expires_at > now);
+        self.users.retain(|_, user| user.expires_at > now);
+    }
+}
+
+async fn keep_reading(
+    live: std::sync::Weak<RwLock<Live>>,
+    db: PgPool,
+    notifications: Notifications,
+) {
+    let mut hints = notifications.subscribe(Channel::Revocations);
+    let mut ticks = interval(POLL_EVERY);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = hints.next_batch() => {}
+        }
+        let Some(live) = live.upgrade() else { return };
+        let read = timeout(TRUSTED_FOR, Revocations(live).read(&db)).await;
+        match read {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "can't read revocations"),
+            Err(_) => tracing::warn!("reading revocations takes too long"),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What the auth schema tells both services of credentials, through its functions.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::Result;
+
+pub(super) struct PublicKey {
+    pub(super) kid: String,
+    pub(super) public_key: Vec<u8>,
+}
+
+pub(super) struct Revocation {
+    pub(super) kind: String,
+    pub(super) subject_id: Uuid,
+    pub(super) token_version: Option<i64>,
+    pub(super) expires_at: DateTime<Utc>,
+}
+
+pub(super) struct ApiKeyRow {
+    pub(super) user_id: Uuid,
+    pub(super) secret_hash: Vec<u8>,
+    pub(super) scopes: Vec<String>,
+    pub(super) expires_at: Option<DateTime<Utc>>,
+    pub(super) revoked_at: Option<DateTime<Utc>>,
+    pub(super) kind: String,
+    pub(super) role: String,
+    pub(super) permissions: Vec<String>,
+    pub(super) state: String,
+}
+
+pub(super) async fn list_public_keys(conn: &mut PgConnection) -> Result<Vec<PublicKey>> {
+    let keys = sqlx::query_as!(
+        PublicKey,
+        r#"select kid as "kid!", public_key as "public_key!" from auth.list_public_keys()"#,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(keys)
+}
+
+/// Revocations by transactions from `after_xact` on, and where to ask from next:
+/// every transaction below has ended, so none below can appear later.
+pub(super) async fn list_revocations(
+    conn: &mut PgConnection,
+    after_xact: i64,
+) -> Result<(i64, Vec<Revocation>)> {
+    let rows = sqlx::query!(
+        r#"select s.next_xact as "next_xact!", r.kind as "kind?", r.subject_id as "subject_id?",
+                  r.token_version as "token_version?", r.expires_at as "expires_at?"
+           from (select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as next_xact) s
+           left join auth.list_revocations($1) r on true"#,
+        after_xact,
+    )
+    .fetch_all(conn)
+    .await?;
+    let next_xact = rows.first().map_or(after_xact, |it| it.next_xact);
+    let revocations = rows.into_iter().filter_map(|it| {
+        let (kind, subject_id, expires_at) = (it.kind?, it.subject_id?, it.expires_at?);
+        Some(Revocation { kind, subject_id, token_version: it.token_version, expires_at })
+    });
+    Ok((next_xact, revocations.collect()))
+}
+
+pub(super) async fn find_api_key(conn: &mut PgConnection, id: Uuid) -> Result<Option<ApiKeyRow>> {
+    let row = sqlx::query_as!(
+        ApiKeyRow,
+        r#"select user_id as "user_id!", secret_hash as "secret_hash!", scopes as "scopes!",
+                  expires_at, revoked_at, kind as "kind!", role as "role!",
+                  permissions as "permissions!", state as "state!"
+           from auth.find_api_key($1)"#,
+        id,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row)
+}

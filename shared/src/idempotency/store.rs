@@ -1,0 +1,51 @@
+//! The service's own `idempotency_keys` table, which its search path names.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{Earlier, Key};
+use crate::Result;
+
+/// Whether the key was free.
+pub(super) async fn insert(
+    conn: &mut PgConnection,
+    key: &Key,
+    entity_id: Uuid,
+    sealed: Option<&[u8]>,
+) -> Result<bool> {
+    let inserted = sqlx::query!(
+        "insert into idempotency_keys (principal_id, method, request_id, request_digest, entity_id, sealed)
+         values ($1, $2, $3, $4, $5, $6)
+         on conflict do nothing",
+        key.principal_id,
+        key.method,
+        key.request_id,
+        key.digest,
+        entity_id,
+        sealed,
+    )
+    .execute(conn)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+pub(super) async fn get(conn: &mut PgConnection, key: &Key) -> Result<(Earlier, Vec<u8>)> {
+    let row = sqlx::query!(
+        "select entity_id, sealed, request_digest from idempotency_keys
+         where principal_id = $1 and method = $2 and request_id = $3",
+        key.principal_id,
+        key.method,
+        key.request_id,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok((Earlier { entity_id: row.entity_id, sealed: row.sealed }, row.request_digest))
+}
+
+pub(super) async fn delete_old(conn: &mut PgConnection) -> Result<u64> {
+    let deleted =
+        sqlx::query!("delete from idempotency_keys where created_at < now() - interval '24 hours'")
+            .execute(conn)
+            .await?;
+    Ok(deleted.rows_affected())
+}

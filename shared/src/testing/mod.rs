@@ -1,0 +1,13 @@
+//! What tests through the front door need: a database of their own, and callers of every kind.
+
+mod caller;
+mod database;
+mod matrix;
+mod service;
+
+pub use self::{
+    caller::{Caller, Credentials},
+    database::TestDatabase,
+    matrix::violations_of_access,
+    service::{TestService, reason, violations},
+};
