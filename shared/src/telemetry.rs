@@ -49,7 +49,7 @@ fn directives(text: &str) -> Result<String, String> {
     // A bare word is a target to EnvFilter and would silence everything else, so
     // a misspelt level must not pass.
     let bare = !text.contains(['=', '[', ',']);
-    if bare && text.parse::<LevelFilter>().is_err() {
+    if text.is_empty() || bare && text.parse::<LevelFilter>().is_err() {
         return Err("must be error, warn, info, debug, trace, or directives".to_owned());
     }
     EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
