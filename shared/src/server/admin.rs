@@ -8,12 +8,18 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::{net::TcpListener, time::interval};
 use tonic::service::Routes;
 
-use super::{connection, serve::builder};
+use super::{
+    connection::{self, Limits},
+    serve::builder,
+};
 
 /// The upper bounds of the buckets of latency, in seconds: from a token that is
 /// verified in memory to the longest request.
 const LATENCY_BUCKETS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Those who read metrics are few.
+const CONNECTIONS: Limits = Limits { connections: 64, ..Limits::DEFAULT };
 
 /// How often measurements are folded into the buckets, so that they take no more
 /// memory when nobody reads them.
@@ -36,7 +42,7 @@ pub async fn serve_admin(listener: TcpListener) -> Result<()> {
     };
     let serving = builder()
         .add_routes(Routes::from(app))
-        .serve_with_incoming(connection::incoming(listener, None));
+        .serve_with_incoming(connection::incoming(listener, None, CONNECTIONS));
     tokio::select! {
         served = serving => Ok(served?),
         () = upkeep => Ok(()),

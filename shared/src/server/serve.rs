@@ -47,9 +47,10 @@ pub async fn serve(
     let app = stack.into_router(config, &shutdown)?;
     tracing::info!(address = ?listener.local_addr().ok(), tls = tls.is_some(), "listening");
 
-    let serving = builder()
-        .add_routes(Routes::from(app))
-        .serve_with_incoming_shutdown(connection::incoming(listener, tls), shutdown.begun());
+    let serving = builder().add_routes(Routes::from(app)).serve_with_incoming_shutdown(
+        connection::incoming(listener, tls, connection::Limits::DEFAULT),
+        shutdown.begun(),
+    );
     // Metrics can be read until the end of the drain.
     let admin_serving = async {
         match admin {

@@ -166,7 +166,10 @@ impl Split {
         let kind = header.and_then(|it| it.split(';').next()).unwrap_or_default();
         let kind = kind.trim().to_ascii_lowercase();
 
-        let Ok(response) = if kind.starts_with("application/grpc") {
+        let is_web = kind.starts_with("application/grpc-web");
+        let Ok(response) = if kind.starts_with("application/grpc") && !is_web && is_old(&request) {
+            Ok(web::needs_http2())
+        } else if kind.starts_with("application/grpc") {
             if let Ok(kind) = HeaderValue::try_from(kind) {
                 request.headers_mut().insert(CONTENT_TYPE, kind);
             }
@@ -178,4 +181,9 @@ impl Split {
         };
         response
     }
+}
+
+/// Whether it came over HTTP/1, which has no trailers that clients would read.
+fn is_old(request: &Request<Body>) -> bool {
+    request.version() < http::Version::HTTP_2
 }

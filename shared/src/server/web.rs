@@ -49,3 +49,12 @@ async fn lost(request: Request) -> Response {
     }
     response
 }
+
+/// The answer to gRPC over HTTP/1, which is most often the doing of a proxy.
+pub(super) fn needs_http2() -> Response {
+    let mut response = json::refuse(&status::malformed(
+        "gRPC needs HTTP/2; over HTTP/1.1 use gRPC-Web, or JSON with application/json",
+    ));
+    *response.status_mut() = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
+    response
+}
