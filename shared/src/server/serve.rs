@@ -45,7 +45,8 @@ pub async fn serve(
         }
     };
     let app = stack.into_router(config, &shutdown)?;
-    tracing::info!(address = ?listener.local_addr().ok(), tls = tls.is_some(), "listening");
+    let address = listener.local_addr()?;
+    tracing::info!(%address, tls = tls.is_some(), "listening");
 
     let serving = builder().add_routes(Routes::from(app)).serve_with_incoming_shutdown(
         connection::incoming(listener, tls, connection::Limits::DEFAULT),
