@@ -1,4 +1,4 @@
-//! The administrative port: what Prometheus reads.
+//! The administrative port: what Prometheus and a container's health check read.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -25,14 +25,20 @@ const CONNECTIONS: Limits = Limits { connections: 64, ..Limits::DEFAULT };
 /// memory when nobody reads them.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Serves `/metrics` in Prometheus' text format until the future is dropped.
+/// Serves `/metrics` in Prometheus' text format, and the probes without TLS, until
+/// the future is dropped.
 /// Nothing is measured in a process that never calls this.
 ///
 /// # Errors
 /// When the process already has a recorder of metrics that is not ours.
-pub async fn serve_admin(listener: TcpListener) -> Result<()> {
+pub async fn serve_admin(
+    listener: TcpListener,
+    readiness: Readiness,
+    shutdown: &Shutdown,
+) -> Result<()> {
     let prometheus = recorder()?;
-    let app = Router::new().route("/metrics", get(async || prometheus.render()));
+    let probes = web::probes(Serving::new(readiness, shutdown));
+    let app = Router::new().route("/metrics", get(async || prometheus.render())).merge(probes);
     let upkeep = async {
         let mut ticks = interval(UPKEEP);
         loop {

@@ -46,6 +46,7 @@ pub async fn serve(
             Some(bound.with_context(|| format!("cannot listen at {address}"))?)
         }
     };
+    let readiness = stack.ready();
     let app = stack.into_router(config, &shutdown)?;
     let address = listener.local_addr()?;
     tracing::info!(%address, tls = tls.is_some(), "listening");
@@ -61,7 +62,7 @@ pub async fn serve(
     let admin_serving = async {
         match admin {
             None => std::future::pending().await,
-            Some(listener) => serve_admin(listener).await,
+            Some(listener) => serve_admin(listener, readiness, &shutdown).await,
         }
     };
     tokio::select! {

@@ -96,6 +96,11 @@ impl Stack {
         self
     }
 
+    /// What says when the service can do its work.
+    pub(super) fn ready(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
     /// The whole stack as one service, from CORS to the handlers; all that a
     /// socket adds is the connection.
     pub fn into_router(self, config: &ServerConfig, shutdown: &Shutdown) -> anyhow::Result<Router> {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ihuman_proto::auth::v1::DeleteSettingRequest;
-use ihuman_shared::server::serve_admin;
-use tokio::{net::TcpListener, time::timeout};
+use ihuman_shared::server::{Shutdown, serve_admin};
+use tokio::{net::TcpListener, sync, time::timeout};
 use tonic::Code;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -126,9 +126,14 @@ async fn reflection_lists_what_is_served_in_both_of_its_versions() {
 async fn metrics_count_and_time_each_method_under_names_of_the_contract_alone() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let admin = tokio::spawn(serve_admin(listener));
+    let (ready, readiness) = sync::watch::channel(true);
+    let admin =
+        tokio::spawn(async move { serve_admin(listener, readiness, &Shutdown::new()).await });
     // The first answer comes when the recorder is installed.
     http1::get(address, "/metrics").await;
+    assert_eq!(http1::get(address, "/readyz").await.status, 200);
+    ready.send(false).unwrap();
+    assert_eq!(http1::get(address, "/readyz").await.status, 503);
     let server = Server::start(Default::default()).await;
     let mut settings = server.settings().await;
 
