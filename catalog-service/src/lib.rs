@@ -1,6 +1,7 @@
 //! catalog-service: skills, executions, workers and the audit trail.
 
 pub mod config;
+pub mod skills;
 
 use ihuman_shared::{platform::Platform, server::Stack, service::Service};
 
