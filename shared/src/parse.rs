@@ -10,8 +10,11 @@ use crate::{Error, Result, error::Violation};
 /// Integers up to here are exact in a JSON number of `google.protobuf.Value`.
 const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
 
+/// How many violations an error names: it travels in headers, which are limited.
+const VIOLATIONS_MAX: usize = 20;
+
 /// Gathers what is wrong with the fields of a request, so that its sender learns
-/// of all at once.
+/// of all at once, or of the first 20.
 #[derive(Debug, Default)]
 pub struct Fields {
     violations: Vec<Violation>,
@@ -23,7 +26,10 @@ impl Fields {
     pub fn take<T>(&mut self, parsed: Result<T>) -> Option<T> {
         match parsed {
             Ok(value) => return Some(value),
-            Err(Error::InvalidFields(violations)) => self.violations.extend(violations),
+            Err(Error::InvalidFields(violations)) => {
+                self.violations.extend(violations);
+                self.violations.truncate(VIOLATIONS_MAX);
+            }
             Err(failure) => self.failure = Some(failure),
         }
         None

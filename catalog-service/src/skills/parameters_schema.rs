@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{cost, schema};
 
 /// How many bytes a schema has at the most, as JSON text.
-pub const BYTES_MAX: usize = 64 * 1024;
+pub(super) const BYTES_MAX: usize = 64 * 1024;
 /// How deep it nests at the most.
 const DEPTH_MAX: usize = 28;
 /// How many patterns it has at the most.

@@ -15,11 +15,11 @@ use serde_json::Value;
 
 use super::cost;
 
-/// How many violations an error names: a response's headers hold no more.
+/// How many violations an error names: a response's headers hold few more.
 const VIOLATIONS_MAX: usize = 20;
 /// How many bytes of a path, and of a description, an error names.
-const PATH_BYTES_MAX: usize = 128;
-const DESCRIPTION_BYTES_MAX: usize = 200;
+const PATH_BYTES_MAX: usize = 96;
+const DESCRIPTION_BYTES_MAX: usize = 120;
 /// How much memory one compiled pattern may take.
 const PATTERN_BYTES_MAX: usize = 128 * 1024;
 /// How much memory all compiled schemas may take, by a cautious estimate.
