@@ -1,6 +1,8 @@
 //! catalog-service: skills, executions, workers and the audit trail.
 
+pub mod audit;
 pub mod config;
+pub mod skills;
 
 use ihuman_shared::{platform::Platform, server::Stack, service::Service};
 
@@ -12,6 +14,7 @@ pub const SERVICE: Service =
 ///
 /// # Errors
 /// Whatever keeps a part from starting.
-pub async fn stack(_platform: &Platform) -> anyhow::Result<Stack> {
-    Ok(Stack::new())
+pub async fn stack(platform: &Platform) -> anyhow::Result<Stack> {
+    skills::housekeeping::start(platform);
+    Ok(Stack::new().service(skills::rpc::service(platform)).service(audit::rpc::service(platform)))
 }

@@ -10,7 +10,10 @@ use tonic::service::Routes;
 
 use super::{
     connection::{self, Limits},
+    health::{Readiness, Serving},
     serve::builder,
+    shutdown::Shutdown,
+    web,
 };
 
 /// The upper bounds of the buckets of latency, in seconds: from a token that is
