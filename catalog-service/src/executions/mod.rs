@@ -68,8 +68,8 @@ pub async fn create(
     }
     let skill = skills::store::newest(&mut tx, request.skill_id).await?;
     let skill = skill.ok_or(Error::NotFound("skill"))?;
-    if skill.state != "active" {
-        let description = format!("is {}", skill.state);
+    if skill.state == skills::State::Archived {
+        let description = "is archived".to_owned();
         return Err(Error::WrongState { subject: "skill", description });
     }
     skills::schema::validate(&skill.digest, &skill.parameters_schema, &request.parameters)?;
