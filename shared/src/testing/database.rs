@@ -40,6 +40,8 @@ impl TestDatabase {
     pub async fn create() -> Self {
         let url = env::var("DATABASE_URL").expect("DATABASE_URL is set by `cargo xtask test`");
         let server = PgConnectOptions::from_str(&url).expect("DATABASE_URL is a PostgreSQL URL");
+        // Whatever the address says: no test depends on it.
+        let server = server.options([("search_path", "public")]);
         let mut conn = connect(&server).await;
         let template = template(&mut conn, &server).await;
 
