@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     dev::{Prepared, prepare},
-    postgres::claim,
+    postgres::{Server, claim},
     workspace,
 };
 
