@@ -43,7 +43,8 @@ pub fn parse<C: Parser + CommandFactory>() -> C {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.exit(),
         _ => {
             let text = error.to_string();
-            let line: Vec<_> = text.lines().map(str::trim).take_while(|it| !it.is_empty()).collect();
+            let line: Vec<_> =
+                text.lines().map(str::trim).take_while(|it| !it.is_empty()).collect();
             refuse(line.join(" ").trim_start_matches("error: "))
         }
     })

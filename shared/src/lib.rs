@@ -12,9 +12,11 @@ pub mod notifications;
 pub mod page;
 pub mod parse;
 pub mod platform;
+pub mod probe;
 pub mod server;
+pub mod service;
+pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
-pub mod telemetry;
 
 pub use self::error::{Error, Result};

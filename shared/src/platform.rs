@@ -85,14 +85,9 @@ impl Platform {
         let db = config.database.connect(service, schema).await?;
         let notifications = Notifications::listen(db.clone());
         let revocations = Revocations::follow(db.clone(), &notifications).await?;
-        let authenticator = Authenticator::new(
-            &config.tokens,
-            &master_key,
-            revocations,
-            clock.clone(),
-            db.clone(),
-        )
-        .await?;
+        let authenticator =
+            Authenticator::new(&config.tokens, &master_key, revocations, clock.clone(), db.clone())
+                .await?;
         Ok(Self { db, clock, notifications, master_key, authenticator, shutdown, config })
     }
 

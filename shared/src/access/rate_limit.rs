@@ -51,8 +51,7 @@ impl RateLimit {
     /// A limit of `config.rate_limit_max_requests` in each window.
     pub fn new(config: RateLimitConfig) -> Self {
         let window = Duration::from_millis(config.rate_limit_window_ms);
-        let earned_back =
-            Cache::builder().max_capacity(SUBJECTS_MAX).time_to_idle(window).build();
+        let earned_back = Cache::builder().max_capacity(SUBJECTS_MAX).time_to_idle(window).build();
         Self { interval: window / config.rate_limit_max_requests, window, earned_back }
     }
 

@@ -178,7 +178,8 @@ impl TokenVerifier {
         }
         let mut conn = self.db.acquire().await?;
         let rows = store::list_public_keys(&mut conn).await?;
-        let keys = rows.into_iter().map(|it| (Some(it.kid), DecodingKey::from_ed_der(&it.public_key)));
+        let keys =
+            rows.into_iter().map(|it| (Some(it.kid), DecodingKey::from_ed_der(&it.public_key)));
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.collect();
         Ok(())
     }
@@ -188,10 +189,8 @@ impl TokenVerifier {
         if token.len() > CREDENTIAL_MAX {
             return Err(invalid());
         }
-        let digest: [u8; 32] = digest(&SHA256, token.as_bytes())
-            .as_ref()
-            .try_into()
-            .expect("SHA-256 has 32 bytes");
+        let digest: [u8; 32] =
+            digest(&SHA256, token.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes");
         let verified = match self.verified.get(&digest) {
             Some(verified) => verified,
             None => {

@@ -134,10 +134,8 @@ impl ApiKeyVerifier {
         now: DateTime<Utc>,
     ) -> Result<Proof> {
         let key = ApiKey::parse(text).ok_or_else(|| unauthenticated(Reason::CredentialsInvalid))?;
-        let digest: [u8; 32] = digest(&SHA256, text.as_bytes())
-            .as_ref()
-            .try_into()
-            .expect("SHA-256 has 32 bytes");
+        let digest: [u8; 32] =
+            digest(&SHA256, text.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes");
 
         let remembered = self.verified.get(&digest);
         let current = |it: &Arc<Verified>| !revocations.changed_since(it.proof.user_id, it.read_at);

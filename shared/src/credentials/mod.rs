@@ -12,13 +12,13 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use self::{access_token::TokenVerifier, api_key::ApiKeyVerifier};
 pub use self::{
     access_token::{Claims, SharedSecret, Signer, TokenConfig},
     api_key::{ApiKey, ApiKeyHasher},
     master_key::{MasterKey, Sealer, Secret},
     revocations::Revocations,
 };
-use self::{access_token::TokenVerifier, api_key::ApiKeyVerifier};
 use crate::{
     Error, Result,
     access::{Credential, Origin, Permissions, Principal, Role},

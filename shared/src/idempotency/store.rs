@@ -43,10 +43,9 @@ pub(super) async fn get(conn: &mut PgConnection, key: &Key) -> Result<(Earlier, 
 }
 
 pub(super) async fn delete_old(conn: &mut PgConnection) -> Result<u64> {
-    let deleted = sqlx::query!(
-        "delete from idempotency_keys where created_at < now() - interval '24 hours'"
-    )
-    .execute(conn)
-    .await?;
+    let deleted =
+        sqlx::query!("delete from idempotency_keys where created_at < now() - interval '24 hours'")
+            .execute(conn)
+            .await?;
     Ok(deleted.rows_affected())
 }

@@ -62,7 +62,8 @@ impl TestDatabase {
     /// What a service is started with, as `role`, after further `arguments`.
     pub fn platform_config(&self, role: &str, arguments: &[&str]) -> PlatformConfig {
         let url = self.url(role);
-        let own = ["test", "--database-url", &url, "--master-key", MASTER_KEY, "--db-pool-min", "0"];
+        let own =
+            ["test", "--database-url", &url, "--master-key", MASTER_KEY, "--db-pool-min", "0"];
         Command::parse_from(own.iter().chain(arguments)).platform
     }
 
@@ -99,10 +100,16 @@ async fn template(conn: &mut PgConnection, server: &PgConnectOptions) -> String 
         .fold(0_u64, |sum, byte| sum.rotate_left(7) ^ u64::from(*byte));
     let name = format!("ihuman_template_{checksum:016x}");
 
-    sqlx::query("select pg_advisory_lock($1)").bind(TEMPLATE_LOCK).execute(&mut *conn).await
+    sqlx::query("select pg_advisory_lock($1)")
+        .bind(TEMPLATE_LOCK)
+        .execute(&mut *conn)
+        .await
         .expect("the lock is free some time");
     let exists = "select exists (select from pg_database where datname = $1)";
-    let exists: bool = sqlx::query_scalar(exists).bind(&name).fetch_one(&mut *conn).await
+    let exists: bool = sqlx::query_scalar(exists)
+        .bind(&name)
+        .fetch_one(&mut *conn)
+        .await
         .expect("databases can be listed");
     if !exists {
         // Under another name until it is whole: a killed run must not leave half a template.
@@ -117,7 +124,10 @@ async fn template(conn: &mut PgConnection, server: &PgConnectOptions) -> String 
         }
         execute(conn, format!("alter database {unfinished} rename to {name}")).await;
     }
-    sqlx::query("select pg_advisory_unlock($1)").bind(TEMPLATE_LOCK).execute(&mut *conn).await
+    sqlx::query("select pg_advisory_unlock($1)")
+        .bind(TEMPLATE_LOCK)
+        .execute(&mut *conn)
+        .await
         .expect("the lock is ours");
     name
 }

@@ -1,0 +1,75 @@
+//! Everything that differs between one deployment of auth-service and another.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::{Parser, Subcommand};
+use ihuman_shared::{platform::PlatformConfig, telemetry::TelemetryConfig};
+
+/// Accounts, sessions, tokens, API keys, users and settings over gRPC, gRPC-Web and JSON.
+#[derive(Parser)]
+#[command(name = "auth-service", version)]
+pub struct Config {
+    /// The address to serve at.
+    #[arg(long, env, default_value = "127.0.0.1:50051")]
+    pub listen: SocketAddr,
+
+    /// What both services are configured with.
+    #[command(flatten)]
+    pub platform: PlatformConfig,
+
+    /// What to log, and where to send traces.
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
+
+    /// The rules of accounts and credentials.
+    #[command(flatten)]
+    pub identity: IdentityConfig,
+
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The rules of accounts and credentials.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Identity")]
+pub struct IdentityConfig {
+    /// How long an access token lasts, as in "1h".
+    #[arg(long, env, default_value = "1h", value_parser = humantime::parse_duration)]
+    pub jwt_expires_in: Duration,
+
+    /// How long a refresh token lasts, as in "7d".
+    #[arg(long, env, default_value = "7d", value_parser = humantime::parse_duration)]
+    pub jwt_refresh_expires_in: Duration,
+
+    /// What API keys begin with: 1 to 16 characters of a-z and 0-9.
+    #[arg(long, env, default_value = "ihk", value_parser = api_key_prefix)]
+    pub api_key_prefix: String,
+
+    /// How many days an API key lasts when its creation does not say.
+    #[arg(long, env, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub api_key_expiry_days: u32,
+}
+
+/// What to do instead of serving.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Opens the account of an administrator; the password is read from standard
+    /// input. An account that is there already is left as it is.
+    CreateAdmin {
+        /// The e-mail address to log in with.
+        #[arg(long)]
+        email: String,
+    },
+    /// Asks the service at the configured address whether it is ready, for a
+    /// container's health check.
+    Probe,
+}
+
+fn api_key_prefix(text: &str) -> Result<String, String> {
+    let allowed = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit();
+    match (1..=16).contains(&text.len()) && text.bytes().all(allowed) {
+        true => Ok(text.to_owned()),
+        false => Err("must have 1 to 16 characters of a-z and 0-9".to_owned()),
+    }
+}

@@ -1,0 +1,3 @@
+//! auth-service through its front door.
+
+mod support;

@@ -1,0 +1,3 @@
+//! catalog-service through its front door.
+
+mod support;

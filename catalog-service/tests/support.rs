@@ -1,0 +1,20 @@
+//! catalog-service on a real socket, with a database of the test's own.
+
+use catalog_service::SERVICE;
+use ihuman_shared::testing::{Credentials, TestDatabase, TestService};
+
+/// A running catalog-service and what belongs to it.
+pub(crate) struct Catalog {
+    pub(crate) service: TestService,
+    pub(crate) credentials: Credentials,
+    pub(crate) database: TestDatabase,
+}
+
+impl Catalog {
+    pub(crate) async fn start() -> Self {
+        let database = TestDatabase::create().await;
+        let credentials = Credentials::new(&database).await;
+        let service = TestService::start(SERVICE, &database, &[], catalog_service::stack).await;
+        Self { service, credentials, database }
+    }
+}

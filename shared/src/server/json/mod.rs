@@ -1,0 +1,160 @@
+//! JSON over plain HTTP for every unary RPC: `POST /package.Service/Method`, the
+//! unary half of the Connect protocol, through the same layers and handlers.
+
+mod error;
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::Request,
+    response::Response,
+};
+use futures_util::stream;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Version,
+    header::{
+        ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TE, TRANSFER_ENCODING,
+    },
+};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited, StreamBody};
+use ihuman_proto::error::v1::ErrorReason;
+use prost::Message as _;
+use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
+use tonic::{Code, Status};
+use tower::ServiceExt as _;
+
+pub(super) use self::error::refuse;
+use super::{methods, status};
+
+/// The longest body that is read, in bytes; tonic's limit for a message.
+const BODY_MAX: usize = 4 << 20;
+
+/// Above this many bytes a body is parsed off the runtime, which would otherwise
+/// stand still for milliseconds.
+const PARSED_INLINE_MAX: usize = 64 << 10;
+
+/// A gRPC frame begins with one byte for compression and four for the length.
+const FRAME_HEADER: usize = 5;
+
+/// Headers about the body as it was sent, which is not as it is passed on. What is
+/// accepted goes too: an answer that comes back compressed could not be read here.
+const ABOUT_THE_BODY: [HeaderName; 6] = [
+    ACCEPT_ENCODING,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    HeaderName::from_static("grpc-accept-encoding"),
+    HeaderName::from_static("grpc-encoding"),
+];
+
+/// Answers a JSON request by a gRPC request to the same server.
+pub(super) async fn call(grpc: Router, request: Request) -> Response {
+    answer(grpc, request).await.unwrap_or_else(|status| refuse(&status))
+}
+
+async fn answer(grpc: Router, request: Request) -> Result<Response, Status> {
+    let method = methods::find(request.uri().path());
+    if method.is_some_and(methods::Method::is_streaming) {
+        let message = "JSON is for unary RPCs; use gRPC or gRPC-Web for this one";
+        return Err(status::new(Code::Unimplemented, ErrorReason::UnknownMethod, message));
+    }
+    if request.headers().get(CONTENT_ENCODING).is_some_and(|it| it != "identity") {
+        return Err(status::malformed("a JSON body must not be compressed"));
+    }
+
+    // An unknown method goes the same way, for the same answer and the same count.
+    let descriptor = method.map(|it| &it.descriptor);
+    let Ok(response) = grpc.oneshot(to_grpc(request, descriptor)).await;
+    match descriptor {
+        Some(descriptor) => from_grpc(response, descriptor).await,
+        None => Err(Status::from_header_map(response.headers()).unwrap_or_else(status::internal)),
+    }
+}
+
+fn to_grpc(request: Request, method: Option<&MethodDescriptor>) -> Request {
+    let (mut parts, body) = request.into_parts();
+    for name in ABOUT_THE_BODY {
+        parts.headers.remove(name);
+    }
+    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+    parts.version = Version::HTTP_2;
+    let body = match method {
+        None => Body::empty(),
+        // Read only when the handler's codec asks for it: within the deadline and
+        // the load limit, and after the caller has been let in (AIP-211).
+        Some(method) => {
+            let frame = transcode(body, method.input());
+            Body::new(StreamBody::new(stream::once(Box::pin(frame))))
+        }
+    };
+    Request::from_parts(parts, body)
+}
+
+/// The whole JSON body as one gRPC frame.
+async fn transcode(body: Body, input: MessageDescriptor) -> Result<Frame<Bytes>, Status> {
+    let body = Limited::new(body, BODY_MAX).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            status::new(
+                Code::ResourceExhausted,
+                ErrorReason::MalformedRequest,
+                format!("the body is longer than {BODY_MAX} bytes"),
+            )
+        } else {
+            status::malformed("the body ended early")
+        }
+    })?;
+    let body = body.to_bytes();
+    if body.len() <= PARSED_INLINE_MAX {
+        return parse(&body, input);
+    }
+    let parsing = tokio::task::spawn_blocking(move || parse(&body, input));
+    parsing.await.unwrap_or_else(|_| Err(status::internal()))
+}
+
+fn parse(body: &[u8], input: MessageDescriptor) -> Result<Frame<Bytes>, Status> {
+    // The Connect protocol takes no body for an empty message.
+    let body = if body.is_empty() { b"{}" } else { body };
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let message = DynamicMessage::deserialize(input, &mut json)
+        .and_then(|message| json.end().map(|()| message))
+        .map_err(|error| status::malformed(format!("not the JSON of this request: {error}")))?;
+
+    let length = message.encoded_len();
+    let prefix = u32::try_from(length).map_err(|_| status::malformed("too long"))?.to_be_bytes();
+    let mut frame = Vec::with_capacity(FRAME_HEADER + length);
+    frame.push(0);
+    frame.extend_from_slice(&prefix);
+    message.encode(&mut frame).map_err(|_| status::internal())?;
+    Ok(Frame::data(frame.into()))
+}
+
+async fn from_grpc(response: Response, method: &MethodDescriptor) -> Result<Response, Status> {
+    let (mut parts, body) = response.into_parts();
+    ok_or_status(&parts.headers)?;
+    let body = body.collect().await.map_err(|_| status::internal())?;
+    match body.trailers() {
+        Some(trailers) => ok_or_status(trailers)?,
+        None => return Err(status::internal()),
+    }
+    let frame = body.to_bytes();
+    let message =
+        frame.get(FRAME_HEADER..).filter(|_| frame[0] == 0).ok_or_else(status::internal)?;
+    let message =
+        DynamicMessage::decode(method.output(), message).map_err(|_| status::internal())?;
+    let json = serde_json::to_vec(&message).map_err(|_| status::internal())?;
+
+    for name in ABOUT_THE_BODY {
+        parts.headers.remove(name);
+    }
+    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(Response::from_parts(parts, Body::from(json)))
+}
+
+fn ok_or_status(headers: &HeaderMap) -> Result<(), Status> {
+    match Status::from_header_map(headers) {
+        Some(status) if status.code() != Code::Ok => Err(status),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,189 @@
+//! What a server serves, and the order of the layers in front of it.
+
+use std::{convert::Infallible, fmt};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    middleware::{from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::Route,
+};
+use http::{HeaderValue, Method, header::CONTENT_TYPE};
+use tokio::sync::watch;
+use tonic::{server::NamedService, service::RoutesBuilder};
+use tonic_web::GrpcWebLayer;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt as _};
+
+use super::{
+    config::ServerConfig,
+    cors, deadline,
+    health::{self, Readiness, Serving},
+    json, load, panic, record, request_id,
+    shutdown::Shutdown,
+    status, web,
+};
+
+/// Everything that one server serves.
+pub struct Stack {
+    routes: RoutesBuilder,
+    names: Vec<String>,
+    gate: Box<dyn FnOnce(Router) -> Router + Send>,
+    web: Router,
+    readiness: Readiness,
+}
+
+impl Stack {
+    /// Serves nothing but health and reflection, lets everybody in, and is ready.
+    pub fn new() -> Self {
+        Self {
+            routes: RoutesBuilder::default(),
+            names: Vec::new(),
+            gate: Box::new(|routes| routes),
+            web: Router::new(),
+            readiness: watch::channel(true).1,
+        }
+    }
+
+    /// Adds a generated gRPC server, with the compression and the message size
+    /// that it was given.
+    #[must_use]
+    pub fn service<S>(mut self, service: S) -> Self
+    where
+        S: Service<http::Request<tonic::body::Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Response: IntoResponse,
+        S::Future: Send + 'static,
+    {
+        self.routes.add_service(service);
+        self.names.push(S::NAME.to_owned());
+        self
+    }
+
+    /// Puts a layer in front of the services, inside of all others: it sees each
+    /// RPC, known or not, except those of health and reflection. What it refuses
+    /// with, it answers as `Status::into_http`.
+    #[must_use]
+    pub fn gate<L>(mut self, gate: L) -> Self
+    where
+        L: Layer<Route> + Clone + Send + Sync + 'static,
+        L::Service: Service<Request> + Clone + Send + Sync + 'static,
+        <L::Service as Service<Request>>::Response: IntoResponse + 'static,
+        <L::Service as Service<Request>>::Error: Into<Infallible> + 'static,
+        <L::Service as Service<Request>>::Future: Send + 'static,
+    {
+        let outer = self.gate;
+        self.gate = Box::new(move |routes| outer(routes.layer(gate)));
+        self
+    }
+
+    /// Adds plain HTTP routes, such as /.well-known/jwks.json.
+    #[must_use]
+    pub fn web(mut self, routes: Router) -> Self {
+        self.web = self.web.merge(routes);
+        self
+    }
+
+    /// Says when the service can do its work.
+    #[must_use]
+    pub fn readiness(mut self, readiness: Readiness) -> Self {
+        self.readiness = readiness;
+        self
+    }
+
+    /// The whole stack as one service, from CORS to the handlers; all that a
+    /// socket adds is the connection.
+    pub fn into_router(self, config: &ServerConfig, shutdown: &Shutdown) -> anyhow::Result<Router> {
+        let serving = Serving::new(self.readiness, shutdown);
+        let gated = (self.gate)(self.routes.routes().into_axum_router());
+        let grpc = health::routes(self.names, serving.clone())?
+            .into_axum_router()
+            .fallback_service(gated)
+            .layer(
+                ServiceBuilder::new()
+                    // Outside of all that makes a status, to put each into the
+                    // form that a browser can read.
+                    .layer(GrpcWebLayer::new())
+                    // The layers below are axum's, and so is their body.
+                    .map_request(|request: http::Request<tonic::body::Body>| request.map(Body::new))
+                    // Inside of gRPC-Web, where trailers are still trailers, and
+                    // outside of the rest, to count what the rest refuses.
+                    .layer(from_fn(record::record))
+                    // Outside of all that may answer without an ErrorInfo.
+                    .layer(from_fn(status::explain))
+                    // Outside of all code of the services.
+                    .layer(from_fn(panic::catch))
+                    // Outside of the load limit, so that what holds a permit
+                    // gives it back in time.
+                    .layer(from_fn_with_state(
+                        deadline::Limits::new(config, shutdown),
+                        deadline::enforce,
+                    ))
+                    // Outside of the gate, which already costs something.
+                    .layer(from_fn_with_state(load::Limits::new(config), load::limit)),
+            );
+        let split = Split { grpc, web: web::router(self.web, serving) };
+        Ok(Router::new().fallback(move |request| split.clone().route(request)).layer(
+            ServiceBuilder::new()
+                // Outermost: answers preflight requests, and adds its headers to
+                // every response, errors included.
+                .layer(cors::layer(config))
+                // Next, so that whatever is logged below can name the request.
+                .layer(from_fn(request_id::assign)),
+        ))
+    }
+}
+
+impl Default for Stack {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack").field("services", &self.names).finish_non_exhaustive()
+    }
+}
+
+/// One port for all protocols: the content type says which it is.
+#[derive(Clone)]
+struct Split {
+    grpc: Router,
+    web: Router,
+}
+
+impl Split {
+    async fn route(self, mut request: Request<Body>) -> Response {
+        // Parameters such as a charset say nothing here, and the gRPC-Web layer
+        // would take them for another type.
+        let header = request.headers().get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+        let kind = header.and_then(|it| it.split(';').next()).unwrap_or_default();
+        let kind = kind.trim().to_ascii_lowercase();
+
+        let is_web = kind.starts_with("application/grpc-web");
+        let Ok(response) = if kind.starts_with("application/grpc") && !is_web && is_old(&request) {
+            Ok(web::needs_http2())
+        } else if kind.starts_with("application/grpc") {
+            if let Ok(kind) = HeaderValue::try_from(kind) {
+                request.headers_mut().insert(CONTENT_TYPE, kind);
+            }
+            self.grpc.oneshot(request).await
+        } else if kind == "application/json" && request.method() == Method::POST {
+            Ok(json::call(self.grpc, request).await)
+        } else {
+            self.web.oneshot(request).await
+        };
+        response
+    }
+}
+
+/// Whether it came over HTTP/1, which has no trailers that clients would read.
+fn is_old(request: &Request<Body>) -> bool {
+    request.version() < http::Version::HTTP_2
+}
