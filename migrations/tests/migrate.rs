@@ -10,14 +10,14 @@ use sqlx::{ConnectOptions, Connection, Executor};
 /// An empty database on the server of the tests.
 fn database(name: &str) -> PgConnectOptions {
     let url = std::env::var("DATABASE_URL").expect("DATABASE_URL is set by `cargo xtask test`");
-    let server: PgConnectOptions = url.parse().unwrap();
+    let server: PgConnectOptions = url.parse().expect("DATABASE_URL is a PostgreSQL URL");
     server.database(&format!("ihuman_migrate_{name}_{}", std::process::id()))
 }
 
 /// The program, with nothing of our environment.
 fn program(environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_migrate"));
-    command.env_clear().envs(environment.iter().copied()).output().unwrap()
+    command.env_clear().envs(environment.iter().copied()).output().expect("the program runs")
 }
 
 #[tokio::test]
