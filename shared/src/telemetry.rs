@@ -120,8 +120,8 @@ fn exported() -> Targets {
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let message = panic.payload_as_str().unwrap_or("not a text");
-        tracing::error!(place, message, "panic");
+        let said = panic.payload_as_str().unwrap_or("not a text");
+        tracing::error!(place, said, "panicked");
     }));
 }
 

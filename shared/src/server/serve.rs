@@ -5,9 +5,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::net::TcpListener;
 use tonic::{service::Routes, transport::Server};
+use tower::util::MapRequestLayer;
 
 use super::{
-    admin::serve_admin, config::ServerConfig, connection, shutdown::Shutdown, stack::Stack, tls,
+    admin::serve_admin, config::ServerConfig, connection, deadline, shutdown::Shutdown,
+    stack::Stack, tls,
 };
 
 /// How often a silent HTTP/2 connection is pinged, and how long the answer may
@@ -45,12 +47,16 @@ pub async fn serve(
         }
     };
     let app = stack.into_router(config, &shutdown)?;
-    tracing::info!(address = ?listener.local_addr().ok(), tls = tls.is_some(), "listening");
+    let address = listener.local_addr()?;
+    tracing::info!(%address, tls = tls.is_some(), "listening");
 
-    let serving = builder().add_routes(Routes::from(app)).serve_with_incoming_shutdown(
-        connection::incoming(listener, tls, connection::Limits::DEFAULT),
-        shutdown.begun(),
-    );
+    let serving = builder()
+        .layer(MapRequestLayer::new(deadline::note))
+        .add_routes(Routes::from(app))
+        .serve_with_incoming_shutdown(
+            connection::incoming(listener, tls, connection::Limits::DEFAULT),
+            shutdown.begun(),
+        );
     // Metrics can be read until the end of the drain.
     let admin_serving = async {
         match admin {

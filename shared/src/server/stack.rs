@@ -132,7 +132,7 @@ impl Stack {
             ServiceBuilder::new()
                 // Outermost: answers preflight requests, and adds its headers to
                 // every response, errors included.
-                .layer(cors::layer(config))
+                .option_layer(cors::layer(config))
                 // Next, so that whatever is logged below can name the request.
                 .layer(from_fn(request_id::assign)),
         ))

@@ -1,6 +1,6 @@
 //! A server with handlers that do what a test asks of them.
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt as _, stream};
 use ihuman_proto::{
@@ -21,6 +21,7 @@ use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
     task::JoinHandle,
+    time::timeout,
 };
 use tonic::{Code, Request, Response, Status, codec::CompressionEncoding, transport::Channel};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -48,8 +49,10 @@ impl Signals {
     }
 }
 
+/// Waits for a signal, and fails the test when none comes.
 pub(super) async fn take(signal: &Semaphore) {
-    signal.acquire().await.unwrap().forget();
+    let taken = timeout(Duration::from_secs(20), signal.acquire()).await;
+    taken.expect("a signal in time").unwrap().forget();
 }
 
 #[derive(Clone)]
