@@ -59,14 +59,14 @@ async fn compile(database_url: &str, answers: &Path) -> Result<()> {
     .await
 }
 
-/// The shared crate names the one table that both services have in their own
-/// schema without the schema, as their search paths find it.
+/// The services name their own tables, and the shared crate those that both have
+/// in their own schema, without the schema: their search paths find them.
 fn database_url(server: &Server, database: &Database) -> Result<String> {
     let name = database.options.get_database().context("the database has no name")?;
     let (server, query) = server.url().split_once('?').unwrap_or((server.url(), ""));
     let authority = server.find("://").map(|at| at + 3).context("DATABASE_URL is no URL")?;
     let end = server[authority..].find('/').map_or(server.len(), |at| authority + at);
-    let options = "options=-c%20search_path%3Dauth";
+    let options = "options=-c%20search_path%3Dauth%2Ccatalog";
     let separator = if query.is_empty() { "" } else { "&" };
     Ok(format!("{}/{name}?{query}{separator}{options}", &server[..end]))
 }
