@@ -139,7 +139,7 @@ async fn connect(options: &PgConnectOptions) -> PgConnection {
 }
 
 async fn execute(conn: &mut PgConnection, sql: String) {
-    #[expect(clippy::disallowed_types, reason = "names of databases can't be parameters")]
+    #[expect(clippy::disallowed_methods, reason = "names of databases can't be parameters")]
     let statement = AssertSqlSafe(sql.clone());
     let done = conn.execute(statement).await;
     done.unwrap_or_else(|error| panic!("{sql}: {error}"));
