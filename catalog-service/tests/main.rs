@@ -1,3 +1,5 @@
 //! catalog-service through its front door.
 
+mod audit;
+mod skills;
 mod support;
