@@ -2,4 +2,6 @@
 
 mod access;
 mod revocation;
+mod audit;
+mod skills;
 mod support;
