@@ -1,3 +1,6 @@
 //! catalog-service through its front door.
 
+mod executions;
+mod scene;
 mod support;
+mod workers;
