@@ -2,15 +2,8 @@
 
 use std::time::Duration;
 
-use ihuman_proto::{
-    catalog::v1::{self as pb, ExecutionState as State, LeaseState},
-    error::v1::ErrorReason,
-};
-use ihuman_shared::{
-    access::Role,
-    parse::value,
-    testing::{reason, violations},
-};
+use ihuman_proto::catalog::v1::{self as pb, ExecutionState as State, LeaseState};
+use ihuman_shared::{access::Role, parse::value, testing::violations};
 use serde_json::json;
 use tokio::time::Instant;
 use uuid::Uuid;

@@ -213,9 +213,14 @@ pub fn name(reason: Reason) -> &'static str {
     reason.as_str_name().trim_start_matches("ERROR_REASON_")
 }
 
+/// The first few in words. The details name all of them; both travel in headers,
+/// of which clients take no more than 8 to 16 KiB.
 fn describe(violations: &[Violation]) -> String {
-    let each: Vec<_> =
-        violations.iter().map(|it| format!("{}: {}", it.field, it.description)).collect();
+    let first = violations.iter().take(3);
+    let mut each: Vec<_> = first.map(|it| format!("{}: {}", it.field, it.description)).collect();
+    if violations.len() > each.len() {
+        each.push(format!("and {} more", violations.len() - each.len()));
+    }
     each.join("; ")
 }
 

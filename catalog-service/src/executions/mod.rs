@@ -2,7 +2,7 @@
 
 mod changes;
 mod quota;
-mod rpc;
+pub mod rpc;
 pub mod store;
 mod watch;
 
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-pub use self::{changes::Changes, rpc::service};
+pub use self::changes::Changes;
 use self::{
     quota::Quota,
     store::{Execution, Filter, NewExecution, State, Step},
@@ -68,9 +68,8 @@ pub async fn create(
     }
     let skill = skills::store::newest(&mut tx, request.skill_id).await?;
     let skill = skill.ok_or(Error::NotFound("skill"))?;
-    if skill.state != "active" {
-        let description = format!("is {}", skill.state);
-        return Err(Error::WrongState { subject: "skill", description });
+    if skill.state == skills::State::Archived {
+        return Err(Error::WrongState { subject: "skill", description: "is archived".to_owned() });
     }
     skills::schema::validate(&skill.digest, &skill.parameters_schema, &request.parameters)?;
     quota.check(&mut tx, caller.user_id).await?;

@@ -1,8 +1,8 @@
 //! Handing executions to the programs that carry them out: the rules.
 
-mod expiry;
+pub mod expiry;
 pub mod reports;
-mod rpc;
+pub mod rpc;
 pub mod store;
 
 use std::{sync::Arc, time::Duration};
@@ -21,7 +21,6 @@ use tokio::{
 };
 use uuid::Uuid;
 
-pub use self::rpc::service;
 use self::store::{Leased, Picked};
 use crate::executions::{
     Changes,
