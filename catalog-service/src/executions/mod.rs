@@ -3,6 +3,7 @@
 mod changes;
 mod quota;
 pub mod rpc;
+mod state;
 pub mod store;
 mod watch;
 
@@ -17,10 +18,13 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-pub use self::changes::Changes;
-use self::{
+use self::store::{Filter, NewExecution};
+pub use self::{
+    changes::Changes,
     quota::Quota,
-    store::{Execution, Filter, NewExecution, State, Step},
+    state::State,
+    store::{Change, Changed, Execution, Step},
+    watch::Update,
 };
 use crate::skills;
 
@@ -98,7 +102,7 @@ pub async fn create(
     tx.commit().await?;
 
     let state = State::Queued;
-    changes.announce(&[store::Changed { execution_id, revision: 1, state, attempt: 0 }]);
+    changes.announce(&[Changed { execution_id, revision: 1, state, attempt: 0 }]);
     Ok(Execution {
         execution_id,
         skill_id: skill.skill_id,

@@ -21,11 +21,9 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use self::store::{Leased, Picked};
-use crate::executions::{
-    Changes,
-    store::{Changed, State},
-};
+pub use self::store::Leased;
+use self::store::Picked;
+use crate::executions::{Changed, Changes, State};
 
 /// How often a waiting worker looks at the queue when no hint comes: hints may be
 /// lost, and an execution that waits for its next attempt sends none.

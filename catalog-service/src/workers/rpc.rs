@@ -18,9 +18,8 @@ use tonic::{Extensions, Request, Response, Status, codec::CompressionEncoding::G
 use uuid::Uuid;
 
 use super::{
-    LOOKS_MAX, Queue, Wanted,
+    LOOKS_MAX, Leased, Queue, Wanted,
     reports::{self, Failure, Lease, Progress, Verdict},
-    store::Leased,
 };
 use crate::executions::{Changes, JSON_BYTES_MAX};
 
