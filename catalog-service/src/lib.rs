@@ -8,8 +8,6 @@ pub mod workers;
 
 use ihuman_shared::{platform::Platform, server::Stack, service::Service};
 
-use self::executions::Changes;
-
 /// What names the service.
 pub const SERVICE: Service =
     Service { name: "catalog-service", schema: "catalog", package: "ihuman.catalog.v1" };
@@ -19,11 +17,12 @@ pub const SERVICE: Service =
 /// # Errors
 /// Whatever keeps a part from starting.
 pub async fn stack(platform: &Platform) -> anyhow::Result<Stack> {
-    let changes = Changes::start(platform);
+    let changes = executions::Changes::start(platform);
     skills::housekeeping::start(platform);
+    workers::expiry::start(platform, &changes);
     Ok(Stack::new()
         .service(skills::rpc::service(platform))
-        .service(executions::service(platform, &changes))
-        .service(workers::service(platform, &changes))
+        .service(executions::rpc::service(platform, &changes))
+        .service(workers::rpc::service(platform, &changes))
         .service(audit::rpc::service(platform)))
 }

@@ -18,10 +18,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{
-    store::{self, Changed, State},
-    watch::Hub,
-};
+use super::{Changed, State, store, watch::Hub};
 
 /// How long changes are gathered before they are sent on: each NOTIFY takes a lock
 /// of the whole database when it commits.

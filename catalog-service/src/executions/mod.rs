@@ -2,7 +2,8 @@
 
 mod changes;
 mod quota;
-mod rpc;
+pub mod rpc;
+mod state;
 pub mod store;
 mod watch;
 
@@ -17,10 +18,13 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-pub use self::{changes::Changes, rpc::service};
-use self::{
+use self::store::{Filter, NewExecution};
+pub use self::{
+    changes::Changes,
     quota::Quota,
-    store::{Execution, Filter, NewExecution, State, Step},
+    state::State,
+    store::{Change, Changed, Execution, Step},
+    watch::Update,
 };
 use crate::skills;
 
@@ -69,8 +73,7 @@ pub async fn create(
     let skill = skills::store::newest(&mut tx, request.skill_id).await?;
     let skill = skill.ok_or(Error::NotFound("skill"))?;
     if skill.state == skills::State::Archived {
-        let description = "is archived".to_owned();
-        return Err(Error::WrongState { subject: "skill", description });
+        return Err(Error::WrongState { subject: "skill", description: "is archived".to_owned() });
     }
     skills::schema::validate(&skill.digest, &skill.parameters_schema, &request.parameters)?;
     quota.check(&mut tx, caller.user_id).await?;
@@ -99,7 +102,7 @@ pub async fn create(
     tx.commit().await?;
 
     let state = State::Queued;
-    changes.announce(&[store::Changed { execution_id, revision: 1, state, attempt: 0 }]);
+    changes.announce(&[Changed { execution_id, revision: 1, state, attempt: 0 }]);
     Ok(Execution {
         execution_id,
         skill_id: skill.skill_id,

@@ -22,12 +22,14 @@ const CREATORS_MAX: u64 = 10_000;
 #[derive(Clone)]
 pub struct Quota(Cache<Uuid, i64>);
 
-impl Quota {
+impl Default for Quota {
     /// Nothing counted yet.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Quota(Cache::builder().time_to_live(COUNT_EVERY).max_capacity(CREATORS_MAX).build())
     }
+}
 
+impl Quota {
     /// Whether `created_by` may queue one more.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use futures_util::{Stream, StreamExt as _};
 use ihuman_proto::catalog::v1::{
     self as pb,
     execution_service_server::{ExecutionService, ExecutionServiceServer},
-    watch_execution_response::Update,
+    watch_execution_response,
 };
 use ihuman_shared::{
     Error, Result,
@@ -19,9 +19,7 @@ use ihuman_shared::{
 use tonic::{Request, Response, Status, codec::CompressionEncoding::Gzip};
 
 use super::{
-    Changes, JSON_BYTES_MAX,
-    quota::Quota,
-    store::{Change, Execution, State, Step},
+    Change, Changes, Execution, JSON_BYTES_MAX, Quota, State, Step, Update,
     watch::{self, Source},
 };
 
@@ -48,7 +46,7 @@ pub fn service(
         clock: platform.clock.clone(),
         shutdown: platform.shutdown.clone(),
     };
-    let executions = Executions { source, changes: changes.clone(), quota: Quota::new() };
+    let executions = Executions { source, changes: changes.clone(), quota: Quota::default() };
     ExecutionServiceServer::new(executions)
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .accept_compressed(Gzip)
@@ -219,11 +217,12 @@ impl From<Execution> for pb::Execution {
     }
 }
 
-impl From<watch::Update> for pb::WatchExecutionResponse {
-    fn from(update: watch::Update) -> Self {
+impl From<Update> for pb::WatchExecutionResponse {
+    fn from(update: Update) -> Self {
+        use watch_execution_response::Update as Sent;
         let update = match update {
-            watch::Update::Snapshot(execution) => Update::Snapshot(execution.into()),
-            watch::Update::Change(change) => Update::Change(change.into()),
+            Update::Snapshot(execution) => Sent::Snapshot(execution.into()),
+            Update::Change(change) => Sent::Change(change.into()),
         };
         pb::WatchExecutionResponse { update: Some(update) }
     }

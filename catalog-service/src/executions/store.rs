@@ -6,17 +6,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// Where an execution, or a step of one, stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
-#[sqlx(type_name = "text", rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the contract describes each state")]
-pub enum State {
-    Queued,
-    Running,
-    Succeeded,
-    Failed,
-    Cancelled,
-}
+use super::State;
 
 /// One execution, with the names of what it runs.
 #[derive(Clone, Debug)]
@@ -94,24 +84,6 @@ pub struct Step {
     pub message: String,
     pub started_at: DateTime<Utc>,
     pub ended_at: Option<DateTime<Utc>>,
-}
-
-impl State {
-    /// The text form, as in the database.
-    pub fn text(self) -> &'static str {
-        match self {
-            State::Queued => "queued",
-            State::Running => "running",
-            State::Succeeded => "succeeded",
-            State::Failed => "failed",
-            State::Cancelled => "cancelled",
-        }
-    }
-
-    /// Whether nothing comes after it.
-    pub fn is_final(self) -> bool {
-        matches!(self, State::Succeeded | State::Failed | State::Cancelled)
-    }
 }
 
 /// Queues an execution, with its first revision. Returns when it was created.

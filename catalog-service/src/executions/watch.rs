@@ -23,7 +23,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::store::{self, Change, Execution};
+use super::{Change, Execution, store};
 
 /// How often the revisions of all watched executions are read, in one query. Hints
 /// make it faster, and nothing depends on them.

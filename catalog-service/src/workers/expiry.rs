@@ -26,7 +26,7 @@ const CODE: &str = "LEASE_EXPIRED";
 const MESSAGE: &str = "the worker did not report in time";
 
 /// Looks for expired leases until the service stops.
-pub(super) fn start(platform: &Platform, changes: &Changes) {
+pub fn start(platform: &Platform, changes: &Changes) {
     let (db, shutdown) = (platform.db.clone(), platform.shutdown.clone());
     let changes = changes.clone();
     tokio::spawn(async move {

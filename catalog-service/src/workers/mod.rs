@@ -1,8 +1,8 @@
 //! Handing executions to the programs that carry them out: the rules.
 
-mod expiry;
+pub mod expiry;
 pub mod reports;
-mod rpc;
+pub mod rpc;
 pub mod store;
 
 use std::{sync::Arc, time::Duration};
@@ -21,12 +21,9 @@ use tokio::{
 };
 use uuid::Uuid;
 
-pub use self::rpc::service;
-use self::store::{Leased, Picked};
-use crate::executions::{
-    Changes,
-    store::{Changed, State},
-};
+pub use self::store::Leased;
+use self::store::Picked;
+use crate::executions::{Changed, Changes, State};
 
 /// How often a waiting worker looks at the queue when no hint comes: hints may be
 /// lost, and an execution that waits for its next attempt sends none.

@@ -18,9 +18,8 @@ use tonic::{Extensions, Request, Response, Status, codec::CompressionEncoding::G
 use uuid::Uuid;
 
 use super::{
-    LOOKS_MAX, Queue, Wanted, expiry,
+    LOOKS_MAX, Leased, Queue, Wanted,
     reports::{self, Failure, Lease, Progress, Verdict},
-    store::Leased,
 };
 use crate::executions::{Changes, JSON_BYTES_MAX};
 
@@ -40,12 +39,11 @@ const LEASE_MAX: Duration = Duration::from_secs(600);
 
 struct Workers(Queue);
 
-/// The service, as the stack takes it. Begins to look for expired leases.
+/// The service, as the stack takes it.
 pub fn service(
     platform: &Platform,
     changes: &Changes,
 ) -> WorkerServiceServer<impl WorkerService + use<>> {
-    expiry::start(platform, changes);
     let queue = Queue {
         db: platform.db.clone(),
         changes: changes.clone(),

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::executions::store::{Execution, State};
+use crate::executions::{Execution, State};
 
 /// A queued execution that this transaction may claim.
 #[derive(Debug)]

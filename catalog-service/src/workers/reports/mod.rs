@@ -17,10 +17,7 @@ use uuid::Uuid;
 
 use self::store::{Failures, Steps};
 use super::store::{self as leases, Standing};
-use crate::executions::{
-    Changes,
-    store::{Changed, State},
-};
+use crate::executions::{Changed, Changes, State};
 
 /// How many steps one attempt may have.
 const STEPS_MAX: i32 = 100;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::executions::store::{Changed, State};
+use crate::executions::{Changed, State};
 
 /// Progress of executions, one array a column.
 #[derive(Debug, Default)]
