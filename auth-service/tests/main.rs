@@ -1,3 +1,4 @@
 //! auth-service through its front door.
 
+mod access;
 mod support;

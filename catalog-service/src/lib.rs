@@ -2,9 +2,13 @@
 
 pub mod audit;
 pub mod config;
+pub mod executions;
 pub mod skills;
+pub mod workers;
 
 use ihuman_shared::{platform::Platform, server::Stack, service::Service};
+
+use self::executions::Changes;
 
 /// What names the service.
 pub const SERVICE: Service =
@@ -15,6 +19,11 @@ pub const SERVICE: Service =
 /// # Errors
 /// Whatever keeps a part from starting.
 pub async fn stack(platform: &Platform) -> anyhow::Result<Stack> {
+    let changes = Changes::start(platform);
     skills::housekeeping::start(platform);
-    Ok(Stack::new().service(skills::rpc::service(platform)).service(audit::rpc::service(platform)))
+    Ok(Stack::new()
+        .service(skills::rpc::service(platform))
+        .service(executions::service(platform, &changes))
+        .service(workers::service(platform, &changes))
+        .service(audit::rpc::service(platform)))
 }

@@ -66,7 +66,7 @@ fn database_url(server: &Server, database: &Database) -> Result<String> {
     let (server, query) = server.url().split_once('?').unwrap_or((server.url(), ""));
     let authority = server.find("://").map(|at| at + 3).context("DATABASE_URL is no URL")?;
     let end = server[authority..].find('/').map_or(server.len(), |at| authority + at);
-    let options = "options=-c%20search_path%3Dauth";
+    let options = "options=-c%20search_path%3Dauth%2Ccatalog";
     let separator = if query.is_empty() { "" } else { "&" };
     Ok(format!("{}/{name}?{query}{separator}{options}", &server[..end]))
 }
