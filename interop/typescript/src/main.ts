@@ -210,7 +210,7 @@ async function refreshAndLogOut(old: Tokens, { id }: Skill): Promise<void> {
   assert.notEqual(tokens.refreshToken, old.refreshToken);
   const again = await nobody.auth.refreshToken(request);
   assert.equal(again.tokens?.refreshToken, tokens.refreshToken, "a retry must not log her out");
-  say(`Ada refreshes her tokens, and the retry of a lost answer gets the same`);
+  say("Ada refreshes her tokens, and the retry of a lost answer gets the same");
 
   const refreshed = connect(`Bearer ${tokens.accessToken}`);
   await refreshed.skills.getSkill({ skill: { case: "skillId", value: id } });
