@@ -41,8 +41,7 @@ impl Pair {
         let catalog = Catalog::start().await;
         let identity = Command::parse_from(["test"]).identity;
         let stack = async |platform: &_| auth_service::stack(platform, &identity).await;
-        let auth =
-            TestService::start(auth_service::SERVICE, &catalog.database, &[], stack).await;
+        let auth = TestService::start(auth_service::SERVICE, &catalog.database, &[], stack).await;
         Self { auth, catalog }
     }
 
@@ -105,8 +104,7 @@ async fn logging_out_ends_the_token_at_the_other_service_within_a_second() {
     let caller = pair.developer().await;
     assert_eq!(pair.works_at_the_catalog(&caller).await, Ok(()));
 
-    let mut client =
-        AuthServiceClient::with_interceptor(pair.auth.channel.clone(), caller.clone());
+    let mut client = AuthServiceClient::with_interceptor(pair.auth.channel.clone(), caller.clone());
     client.logout(auth::LogoutRequest {}).await.unwrap();
 
     assert!(pair.dead_after(&caller).await < WITHIN);

@@ -73,12 +73,15 @@ struct Started<N> {
 
 async fn start(options: &Options, home: &Path) -> Result<Started<impl Drop + use<>>> {
     let ports = Ports::usual(options.port_offset)?;
-    println!("Building the services");
-    let programs = Programs::build(options.release).await?;
-
+    if let Some(server) = Server::given() {
+        server.refuse_others()?;
+    }
     if options.fresh {
         throw_away(home)?;
     }
+    println!("Building the services");
+    let programs = Programs::build(options.release).await?;
+
     println!("Starting PostgreSQL");
     let Prepared { server, database, dir, state } = prepare(home)?;
     println!("  {}", server.describe());

@@ -17,7 +17,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{http, postgres::free_port, process::Group, programs::Programs};
+use crate::{http, postgres::free_ports, process::Group, programs::Programs};
 
 /// The longest that a service may take until it is ready.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -54,12 +54,8 @@ impl Ports {
 
     /// Ports that nobody uses at this moment.
     pub(crate) fn free() -> Result<Self> {
-        Ok(Self {
-            auth: free_port()?,
-            catalog: free_port()?,
-            auth_admin: free_port()?,
-            catalog_admin: free_port()?,
-        })
+        let [auth, catalog, auth_admin, catalog_admin] = free_ports()?;
+        Ok(Self { auth, catalog, auth_admin, catalog_admin })
     }
 
     /// Where auth-service is.

@@ -59,8 +59,8 @@ async fn compile(database_url: &str, answers: &Path) -> Result<()> {
     .await
 }
 
-/// The shared crate names the one table that both services have in their own
-/// schema without the schema, as their search paths find it.
+/// The services name their own tables, and the shared crate those that both have
+/// in their own schema, without the schema: their search paths find them.
 fn database_url(server: &Server, database: &Database) -> Result<String> {
     let name = database.options.get_database().context("the database has no name")?;
     let (server, query) = server.url().split_once('?').unwrap_or((server.url(), ""));

@@ -157,7 +157,8 @@ impl Worker {
             Err(_) => self.fail(&lease, "SKILL_PANICKED", "the skill has a fault", false).await,
         };
         match ended {
-            Ok(state) => println!("{}: ends {} ({state:?})", self.name, execution.id),
+            Ok(LeaseState::Held) => println!("{}: ends {}", self.name, execution.id),
+            Ok(_) => println!("{}: ends {}, too late to count", self.name, execution.id),
             Err(status) => {
                 eprintln!("{}: cannot report {}: {}", self.name, execution.id, explain(&status));
             }

@@ -16,7 +16,7 @@ use self::{
     cluster::{Cluster, Kind},
 };
 pub(crate) use self::{
-    cluster::free_port,
+    cluster::free_ports,
     leftover::{claim, command_line},
 };
 use crate::{secrets, workspace};
