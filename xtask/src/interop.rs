@@ -36,7 +36,9 @@ pub(crate) async fn run() -> Result<()> {
     let interpreter = interpreter.to_str().context("the path is not UTF-8")?;
     let requirements = ["-r", "requirements.txt"];
     succeed(command(interpreter, &services, &python).args(install).args(requirements)).await?;
-    succeed(command(interpreter, &services, &python).arg("main.py")).await.context("python")?;
+    for program in ["generate.py", "main.py"] {
+        succeed(command(interpreter, &services, &python).arg(program)).await.context("python")?;
+    }
 
     println!("\nEvery program of interop/ has passed.");
     Ok(())
