@@ -23,6 +23,7 @@ create table audit.audit_logs
 -- The ids are UUIDv7, so each index also sorts by time.
 create index audit_logs_actor_idx on audit.audit_logs (actor_id, audit_log_id desc);
 create index audit_logs_entity_idx on audit.audit_logs (entity_type, entity_id, audit_log_id desc);
+create index audit_logs_entity_type_idx on audit.audit_logs (entity_type, audit_log_id desc);
 create index audit_logs_action_idx on audit.audit_logs (action, audit_log_id desc);
 create index audit_logs_denied_idx on audit.audit_logs (audit_log_id desc) where outcome = 'denied';
 

@@ -36,6 +36,7 @@ create index skills_tags_idx on catalog.skills using gin (tags);
 create index skills_newest_idx on catalog.skills (skill_id desc) where state = 'active';
 create index skills_name_idx on catalog.skills (name) where state = 'active';
 create index skills_category_idx on catalog.skills (category, skill_id desc) where state = 'active';
+create index skills_difficulty_idx on catalog.skills (difficulty, skill_id desc) where state = 'active';
 create index skills_author_idx on catalog.skills (author_id, skill_id desc) where state = 'active';
 
 -- What an execution runs: rows are added and never changed.

@@ -7,7 +7,9 @@ use auth_service::{
     CreatedAdmin, SERVICE,
     config::{Command, Config},
 };
-use ihuman_shared::{Error, clock::Clock, config, platform::PlatformConfig, server::Shutdown};
+use ihuman_shared::{
+    Error, clock::Clock, config, platform::PlatformConfig, probe::probe, server::Shutdown,
+};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -18,7 +20,7 @@ async fn main() -> anyhow::Result<()> {
             SERVICE.run(config.listen, config.platform, &config.telemetry, stack).await
         }
         Some(Command::CreateAdmin { email }) => create_admin(config.platform, email).await,
-        Some(Command::Probe) => Ok(()),
+        Some(Command::Probe) => probe(config.listen, &config.platform.server).await,
     }
 }
 

@@ -1,8 +1,14 @@
 //! catalog-service: skills, executions, workers and the audit trail.
 
+pub mod audit;
 pub mod config;
+pub mod executions;
+pub mod skills;
+pub mod workers;
 
 use ihuman_shared::{platform::Platform, server::Stack, service::Service};
+
+use self::executions::Changes;
 
 /// What names the service.
 pub const SERVICE: Service =
@@ -12,6 +18,12 @@ pub const SERVICE: Service =
 ///
 /// # Errors
 /// Whatever keeps a part from starting.
-pub async fn stack(_platform: &Platform) -> anyhow::Result<Stack> {
-    Ok(Stack::new())
+pub async fn stack(platform: &Platform) -> anyhow::Result<Stack> {
+    let changes = Changes::start(platform);
+    skills::housekeeping::start(platform);
+    Ok(Stack::new()
+        .service(skills::rpc::service(platform))
+        .service(executions::service(platform, &changes))
+        .service(workers::service(platform, &changes))
+        .service(audit::rpc::service(platform)))
 }

@@ -1,3 +1,5 @@
 //! catalog-service through its front door.
 
+mod access;
+mod revocation;
 mod support;

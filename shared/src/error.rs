@@ -179,7 +179,7 @@ impl Error {
             }
             _ => {}
         }
-        let mut details = ErrorDetails::with_error_info(name(self.reason()), DOMAIN, metadata);
+        let mut details = error_info(self.reason(), metadata);
         match self {
             Error::InvalidFields(violations) => {
                 for it in violations {
@@ -208,14 +208,24 @@ impl Error {
     }
 }
 
+/// What every error carries (AIP-193).
+pub(crate) fn error_info(reason: Reason, metadata: HashMap<String, String>) -> ErrorDetails {
+    ErrorDetails::with_error_info(name(reason), DOMAIN, metadata)
+}
+
 /// The text form of a reason: its name without the prefix of the enum.
 pub fn name(reason: Reason) -> &'static str {
     reason.as_str_name().trim_start_matches("ERROR_REASON_")
 }
 
+/// The first few in words. The details name all of them; both travel in headers,
+/// of which clients take no more than 8 to 16 KiB.
 fn describe(violations: &[Violation]) -> String {
-    let each: Vec<_> =
-        violations.iter().map(|it| format!("{}: {}", it.field, it.description)).collect();
+    let first = violations.iter().take(3);
+    let mut each: Vec<_> = first.map(|it| format!("{}: {}", it.field, it.description)).collect();
+    if violations.len() > each.len() {
+        each.push(format!("and {} more", violations.len() - each.len()));
+    }
     each.join("; ")
 }
 

@@ -5,10 +5,48 @@ use prost_types::{Duration, ListValue, Struct, Timestamp, Value, value::Kind};
 use serde_json::{Map, Number};
 use uuid::Uuid;
 
-use crate::{Error, Result};
+use crate::{Error, Result, error::Violation};
 
 /// Integers up to here are exact in a JSON number of `google.protobuf.Value`.
 const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// How many violations an error names: it travels in headers, which are limited.
+const VIOLATIONS_MAX: usize = 20;
+
+/// Gathers what is wrong with the fields of a request, so that its sender learns
+/// of all at once, or of the first 20.
+#[derive(Debug, Default)]
+pub struct Fields {
+    violations: Vec<Violation>,
+    failure: Option<Error>,
+}
+
+impl Fields {
+    /// The value of a field, or none if it is not allowed.
+    pub fn take<T>(&mut self, parsed: Result<T>) -> Option<T> {
+        match parsed {
+            Ok(value) => return Some(value),
+            Err(Error::InvalidFields(violations)) => {
+                self.violations.extend(violations);
+                self.violations.truncate(VIOLATIONS_MAX);
+            }
+            Err(failure) => self.failure = Some(failure),
+        }
+        None
+    }
+
+    /// What the fields make together.
+    ///
+    /// # Errors
+    /// `InvalidFields` with everything that was wrong.
+    pub fn finish<T>(self, whole: Option<T>) -> Result<T> {
+        match (self.failure, whole) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(whole)) if self.violations.is_empty() => Ok(whole),
+            (None, _) => Err(Error::InvalidFields(self.violations)),
+        }
+    }
+}
 
 /// A UUID in text form.
 pub fn uuid(field: &str, text: &str) -> Result<Uuid> {

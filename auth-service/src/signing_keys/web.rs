@@ -9,8 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use ihuman_proto::auth::v1::JsonWebKey;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::context::Context;
 
@@ -27,16 +26,9 @@ async fn key_set(State(context): State<Arc<Context>>) -> Response {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
     };
-    let keys: Vec<Value> = keys.iter().map(|it| member(it.into())).collect();
     let headers = [
         (header::CONTENT_TYPE, "application/jwk-set+json"),
         (header::CACHE_CONTROL, "public, max-age=300"),
     ];
-    (headers, json!({"keys": keys}).to_string()).into_response()
-}
-
-/// A member of the set, with the names of RFC 7517 section 4.
-fn member(key: JsonWebKey) -> Value {
-    let JsonWebKey { kid, kty, crv, x, alg, r#use } = key;
-    json!({"kid": kid, "kty": kty, "crv": crv, "x": x, "alg": alg, "use": r#use})
+    (headers, json!({"keys": *keys}).to_string()).into_response()
 }

@@ -1,0 +1,11 @@
+-- list skills by name
+select s.skill_id, s.name
+from skills s
+where s.state = 'active'
+  and ($1::text is null or s.category = $1)
+  and ($2::text is null or s.difficulty = $2)
+  and ($3::text is null or s.tags @> array[$3])
+  and ($4::uuid is null or s.author_id = $4)
+  and ($5::text is null or s.name > $5)
+order by s.name
+limit $6
