@@ -5,10 +5,11 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::header,
     response::{IntoResponse, Response},
     routing::get,
 };
+use ihuman_shared::server::refuse;
 use serde_json::json;
 
 use crate::context::Context;
@@ -21,10 +22,7 @@ pub(crate) fn router(context: &Arc<Context>) -> Router {
 async fn key_set(State(context): State<Arc<Context>>) -> Response {
     let keys = match context.key_set.list().await {
         Ok(keys) => keys,
-        Err(error) => {
-            tracing::warn!(%error, "can't read the public keys");
-            return StatusCode::SERVICE_UNAVAILABLE.into_response();
-        }
+        Err(error) => return refuse(error),
     };
     let headers = [
         (header::CONTENT_TYPE, "application/jwk-set+json"),
