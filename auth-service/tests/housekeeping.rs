@@ -35,7 +35,6 @@ async fn only_what_has_no_use_any_more_is_forgotten() {
     };
     auth.api_keys(&developer).create_api_key(create).await.unwrap();
     let db = &auth.database.superuser;
-    sqlx::query("set search_path = auth").execute(db).await.unwrap();
     let sweep = async |later: TimeDelta| {
         let options = db.connect_options().as_ref().clone().options([("search_path", "auth")]);
         let db = sqlx::PgPool::connect_with(options).await.unwrap();

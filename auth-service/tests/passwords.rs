@@ -23,11 +23,11 @@ async fn who_logs_in_beyond_what_can_be_hashed_is_told_to_come_again_and_others_
             tokio::spawn(async move { client.login(pb::LoginRequest { email, password }).await })
         })
         .collect();
-    let mut slowest = Duration::ZERO;
+    let mut times = Vec::new();
     while !logins.iter().all(tokio::task::JoinHandle::is_finished) {
         let started = Instant::now();
         auth.accepts(&caller).await.unwrap();
-        slowest = slowest.max(started.elapsed());
+        times.push(started.elapsed());
     }
     let mut refused = Vec::new();
     for login in logins {
@@ -40,7 +40,8 @@ async fn who_logs_in_beyond_what_can_be_hashed_is_told_to_come_again_and_others_
         let retry = status.get_details_retry_info().unwrap();
         assert_eq!(retry.retry_delay, Some(Duration::from_secs(1)));
     }
-    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    times.sort();
+    assert!(times[times.len() / 2] < Duration::from_millis(200), "{times:?}");
 }
 
 #[tokio::test]

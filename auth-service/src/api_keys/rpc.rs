@@ -9,7 +9,7 @@ use ihuman_proto::auth::v1::{
 use ihuman_shared::{Result, access::Principal, idempotency::Key, page::Page, parse};
 use tonic::{Request, Response, Status};
 
-use super::{Expiry, KeyName, Order, Scopes, store::ApiKey};
+use super::{ApiKey, Expiry, KeyName, Order, Scopes};
 use crate::{context::Context, limits, refusal};
 
 /// The service behind its limits.

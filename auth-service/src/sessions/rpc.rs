@@ -10,7 +10,7 @@ use ihuman_shared::{access::Principal, page::Page, parse};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::store::Session;
+use super::Session;
 use crate::{context::Context, limits};
 
 /// The service behind its limits.

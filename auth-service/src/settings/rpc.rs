@@ -9,7 +9,7 @@ use ihuman_proto::auth::v1::{
 use ihuman_shared::{access::Principal, page::Page, parse};
 use tonic::{Request, Response, Status};
 
-use super::{SettingName, store::Setting};
+use super::{Setting, SettingName};
 use crate::{context::Context, limits};
 
 /// The greatest value, in bytes as JSON text.

@@ -13,6 +13,7 @@ use aws_lc_rs::{
     rand::SystemRandom,
     signature::{Ed25519KeyPair, KeyPair as _},
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use ihuman_shared::{
     Error, Result,
     audit::{self, Actor, Change},
@@ -69,12 +70,36 @@ async fn create(conn: &mut PgConnection, sealer: &Sealer) -> Result<Signer> {
     Ok(Signer::ed25519(kid, pkcs8.as_ref()))
 }
 
+/// One public key with the members of RFC 7517 section 4 and RFC 8037 section 2.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct JsonWebKey {
+    pub(crate) kid: String,
+    pub(crate) kty: &'static str,
+    pub(crate) crv: &'static str,
+    pub(crate) x: String,
+    pub(crate) alg: &'static str,
+    pub(crate) r#use: &'static str,
+}
+
+impl From<PublicKey> for JsonWebKey {
+    fn from(key: PublicKey) -> Self {
+        JsonWebKey {
+            kid: key.kid,
+            kty: "OKP",
+            crv: "Ed25519",
+            x: BASE64.encode(key.public_key),
+            alg: "EdDSA",
+            r#use: "sig",
+        }
+    }
+}
+
 /// Every public key that a live token may be signed with.
 pub(crate) struct KeySet {
     db: PgPool,
     // Tokens that are signed with a shared secret have no public key.
     has_shared_secret: bool,
-    read: Mutex<Option<(Instant, Arc<Vec<PublicKey>>)>>,
+    read: Mutex<Option<(Instant, Arc<Vec<JsonWebKey>>)>>,
 }
 
 impl KeySet {
@@ -84,7 +109,7 @@ impl KeySet {
     }
 
     /// The keys, newest first.
-    pub(crate) async fn list(&self) -> Result<Arc<Vec<PublicKey>>> {
+    pub(crate) async fn list(&self) -> Result<Arc<Vec<JsonWebKey>>> {
         if self.has_shared_secret {
             return Ok(Arc::default());
         }
@@ -96,7 +121,8 @@ impl KeySet {
             return Ok(Arc::clone(keys));
         }
         let mut conn = self.db.acquire().await?;
-        let keys = Arc::new(store::list_public(&mut conn).await?);
+        let keys = store::list_public(&mut conn).await?;
+        let keys: Arc<Vec<JsonWebKey>> = Arc::new(keys.into_iter().map(Into::into).collect());
         *read = Some((Instant::now(), Arc::clone(&keys)));
         Ok(keys)
     }

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use ihuman_proto::auth::v1::{
     self as pb,
     signing_key_service_server::{SigningKeyService, SigningKeyServiceServer},
 };
 use tonic::{Request, Response, Status};
 
-use super::store::PublicKey;
+use super::JsonWebKey;
 use crate::{context::Context, limits};
 
 /// The service behind its limits.
@@ -34,15 +33,15 @@ impl SigningKeyService for SigningKeys {
     }
 }
 
-impl From<&PublicKey> for pb::JsonWebKey {
-    fn from(key: &PublicKey) -> Self {
+impl From<&JsonWebKey> for pb::JsonWebKey {
+    fn from(key: &JsonWebKey) -> Self {
         pb::JsonWebKey {
             kid: key.kid.clone(),
-            kty: "OKP".to_owned(),
-            crv: "Ed25519".to_owned(),
-            x: BASE64.encode(&key.public_key),
-            alg: "EdDSA".to_owned(),
-            r#use: "sig".to_owned(),
+            kty: key.kty.to_owned(),
+            crv: key.crv.to_owned(),
+            x: key.x.clone(),
+            alg: key.alg.to_owned(),
+            r#use: key.r#use.to_owned(),
         }
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::header,
     response::{IntoResponse, Response},
     routing::get,
 };
-use ihuman_proto::auth::v1::JsonWebKey;
-use serde_json::{Value, json};
+use ihuman_shared::server::refuse;
+use serde_json::json;
 
 use crate::context::Context;
 
@@ -22,21 +22,11 @@ pub(crate) fn router(context: &Arc<Context>) -> Router {
 async fn key_set(State(context): State<Arc<Context>>) -> Response {
     let keys = match context.key_set.list().await {
         Ok(keys) => keys,
-        Err(error) => {
-            tracing::warn!(%error, "can't read the public keys");
-            return StatusCode::SERVICE_UNAVAILABLE.into_response();
-        }
+        Err(error) => return refuse(error),
     };
-    let keys: Vec<Value> = keys.iter().map(|it| member(it.into())).collect();
     let headers = [
         (header::CONTENT_TYPE, "application/jwk-set+json"),
         (header::CACHE_CONTROL, "public, max-age=300"),
     ];
-    (headers, json!({"keys": keys}).to_string()).into_response()
-}
-
-/// A member of the set, with the names of RFC 7517 section 4.
-fn member(key: JsonWebKey) -> Value {
-    let JsonWebKey { kid, kty, crv, x, alg, r#use } = key;
-    json!({"kid": kid, "kty": kty, "crv": crv, "x": x, "alg": alg, "use": r#use})
+    (headers, json!({"keys": *keys}).to_string()).into_response()
 }

@@ -15,10 +15,7 @@ use ihuman_shared::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{
-    DisplayName,
-    store::{Filter, Kind, State, User},
-};
+use super::{DisplayName, Filter, Kind, State, User};
 use crate::{context::Context, limits, refusal};
 
 /// The service behind its limits.

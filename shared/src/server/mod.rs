@@ -32,3 +32,4 @@ pub use request_id::RequestId;
 pub use serve::serve;
 pub use shutdown::Shutdown;
 pub use stack::Stack;
+pub use web::refuse;

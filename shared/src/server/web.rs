@@ -12,6 +12,7 @@ use ihuman_proto::error::v1::ErrorReason;
 use tonic::Code;
 
 use super::{health::Serving, json, methods, panic, status};
+use crate::Error;
 
 /// The routes of the service, and those that every service has.
 pub(super) fn router(routes: Router, serving: Serving) -> Router {
@@ -32,6 +33,11 @@ async fn ready(State(serving): State<Serving>) -> (StatusCode, &'static str) {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready")
     }
+}
+
+/// What a plain HTTP route answers when it fails: the same JSON as an RPC would.
+pub fn refuse(error: Error) -> Response {
+    json::refuse(&error.into())
 }
 
 /// The path of an RPC gets here with the wrong method or content type, which is
