@@ -41,7 +41,8 @@ create table auth.sessions
 );
 
 create index sessions_user_idx on auth.sessions (user_id, session_id desc) where revoked_at is null;
-create index sessions_expires_idx on auth.sessions (expires_at);
+-- When it ended, or will: whichever comes first.
+create index sessions_end_idx on auth.sessions (least(expires_at, revoked_at));
 
 create table auth.refresh_tokens
 (
@@ -57,6 +58,7 @@ create table auth.refresh_tokens
 );
 
 create index refresh_tokens_session_idx on auth.refresh_tokens (session_id);
+create index refresh_tokens_expires_idx on auth.refresh_tokens (expires_at);
 
 create table auth.api_keys
 (
@@ -72,7 +74,6 @@ create table auth.api_keys
     updated_at  timestamptz not null default now()
 );
 
-create unique index api_keys_name_key on auth.api_keys (user_id, name) where revoked_at is null;
 create index api_keys_user_idx on auth.api_keys (user_id, api_key_id desc);
 
 create table auth.settings
@@ -130,7 +131,9 @@ create table auth.idempotency_keys
 
 create index idempotency_keys_created_idx on auth.idempotency_keys (created_at);
 
-create trigger users_updated before update on auth.users
+-- A login is not a change of the account.
+create trigger users_updated before update of email, display_name, password_hash, role, permissions, state
+    on auth.users
     for each row execute function public.set_updated_at();
 create trigger sessions_updated before update on auth.sessions
     for each row execute function public.set_updated_at();

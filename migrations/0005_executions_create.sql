@@ -7,6 +7,8 @@ create table catalog.executions
     skill_id         uuid        not null,
     skill_version    integer     not null,
     parameters       jsonb       not null,
+    -- About how many bytes a worker is sent for it, its skill included.
+    size             integer     not null,
     state            text        not null default 'queued',
     result           jsonb,
     error_code       text,
@@ -16,8 +18,10 @@ create table catalog.executions
     attempt          integer     not null default 0,
     max_attempts     integer     not null,
     priority         integer     not null,
-    -- The lease of the latest attempt, by which a repeated report is recognized.
+    -- The lease of the latest attempt and who took it, by which a repeated report
+    -- is recognized; none when that lease expired.
     lease_id         uuid,
+    leased_by        uuid,
     revision         bigint      not null default 1,
     created_by       uuid        not null references auth.users,
     started_at       timestamptz,
@@ -43,6 +47,7 @@ create table catalog.execution_queue
     skill_name   text        not null,
     created_by   uuid        not null,
     priority     integer     not null,
+    size         integer     not null,
     available_at timestamptz not null default now(),
     constraint execution_queue_execution_key unique (execution_id)
 )

@@ -1,10 +1,25 @@
 //! auth-service: accounts, sessions, tokens, API keys, users and settings.
 
+mod api_keys;
+mod auth;
 pub mod config;
+mod context;
+mod limits;
+mod passwords;
+mod refusal;
+mod revocations;
+mod sessions;
+mod settings;
+mod signing_keys;
+mod users;
 
 use ihuman_shared::{platform::Platform, server::Stack, service::Service};
 
-use self::config::IdentityConfig;
+use self::{config::IdentityConfig, context::Context};
+pub use self::{
+    revocations::housekeeping::sweep,
+    users::administrator::{CreatedAdmin, create_admin},
+};
 
 /// What names the service.
 pub const SERVICE: Service =
@@ -14,6 +29,15 @@ pub const SERVICE: Service =
 ///
 /// # Errors
 /// Whatever keeps a part from starting.
-pub async fn stack(_platform: &Platform, _config: &IdentityConfig) -> anyhow::Result<Stack> {
-    Ok(Stack::new())
+pub async fn stack(platform: &Platform, config: &IdentityConfig) -> anyhow::Result<Stack> {
+    let context = Context::new(platform, config).await?;
+    revocations::housekeeping::start(platform);
+    Ok(Stack::new()
+        .service(auth::rpc::server(&context))
+        .service(sessions::rpc::server(&context))
+        .service(api_keys::rpc::server(&context))
+        .service(users::rpc::server(&context))
+        .service(settings::rpc::server(&context))
+        .service(signing_keys::rpc::server(&context))
+        .web(signing_keys::web::router(&context)))
 }

@@ -1,10 +1,15 @@
 //! The auth-service program.
 
+mod prompt;
+
+use anyhow::Context as _;
 use auth_service::{
-    SERVICE,
+    CreatedAdmin, SERVICE,
     config::{Command, Config},
 };
-use ihuman_shared::config;
+use ihuman_shared::{
+    Error, clock::Clock, config, platform::PlatformConfig, probe::probe, server::Shutdown,
+};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -14,6 +19,24 @@ async fn main() -> anyhow::Result<()> {
             let stack = async |platform: &_| auth_service::stack(platform, &config.identity).await;
             SERVICE.run(config.listen, config.platform, &config.telemetry, stack).await
         }
-        Some(Command::CreateAdmin { .. }) | Some(Command::Probe) => Ok(()),
+        Some(Command::CreateAdmin { email }) => create_admin(config.platform, email).await,
+        Some(Command::Probe) => probe(config.listen, &config.platform.server).await,
     }
+}
+
+async fn create_admin(platform: PlatformConfig, email: String) -> anyhow::Result<()> {
+    let password = prompt::password().context("can't read the password")?;
+    let platform = SERVICE.connect(platform, Clock::default(), Shutdown::new()).await?;
+    match auth_service::create_admin(&platform, email.clone(), password).await {
+        Ok(CreatedAdmin::Created) => println!("{email} is an administrator now"),
+        Ok(CreatedAdmin::Exists(role)) => {
+            println!(
+                "{email} is there already, with the role {}; nothing was changed",
+                role.text()
+            );
+        }
+        Err(error @ Error::InvalidFields(_)) => config::refuse(&error.to_string()),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }

@@ -2,7 +2,9 @@
 
 pub mod audit;
 pub mod config;
+pub mod executions;
 pub mod skills;
+pub mod workers;
 
 use ihuman_shared::{platform::Platform, server::Stack, service::Service};
 
@@ -15,6 +17,12 @@ pub const SERVICE: Service =
 /// # Errors
 /// Whatever keeps a part from starting.
 pub async fn stack(platform: &Platform) -> anyhow::Result<Stack> {
+    let changes = executions::Changes::start(platform);
     skills::housekeeping::start(platform);
-    Ok(Stack::new().service(skills::rpc::service(platform)).service(audit::rpc::service(platform)))
+    workers::expiry::start(platform, &changes);
+    Ok(Stack::new()
+        .service(skills::rpc::service(platform))
+        .service(executions::rpc::service(platform, &changes))
+        .service(workers::rpc::service(platform, &changes))
+        .service(audit::rpc::service(platform)))
 }

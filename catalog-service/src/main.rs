@@ -4,7 +4,7 @@ use catalog_service::{
     SERVICE,
     config::{Command, Config},
 };
-use ihuman_shared::config;
+use ihuman_shared::{config, probe::probe};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -15,6 +15,6 @@ async fn main() -> anyhow::Result<()> {
                 .run(config.listen, config.platform, &config.telemetry, catalog_service::stack)
                 .await
         }
-        Some(Command::Probe) => Ok(()),
+        Some(Command::Probe) => probe(config.listen, &config.platform.server).await,
     }
 }

@@ -5,9 +5,7 @@ use std::{fmt, num::NonZeroU32};
 use anyhow::{Context, Result, bail};
 use aws_lc_rs::{digest, hmac, pbkdf2, rand};
 use base64::{Engine, engine::general_purpose::STANDARD};
-#[expect(clippy::disallowed_types, reason = "the server itself quotes what is executed")]
-use sqlx::AssertSqlSafe;
-use sqlx::{ConnectOptions, Connection, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, postgres::PgConnectOptions};
 
 use crate::run::connect;
 
@@ -72,6 +70,7 @@ impl fmt::Debug for Password {
 /// # Errors
 ///
 /// If the database cannot be reached, or the role is not there.
+#[expect(clippy::disallowed_methods, reason = "the server itself quotes what is executed")]
 pub async fn set_password(
     database: &PgConnectOptions,
     role: LoginRole,

@@ -96,14 +96,14 @@ pub async fn create_database(database: &PgConnectOptions) -> Result<bool> {
     Ok(true)
 }
 
-/// Drops the database that the options name if it is there.
+/// Drops the database that the options name if it is there, whoever is connected.
 ///
 /// # Errors
 ///
 /// If the server cannot be reached or does not allow it.
 pub async fn drop_database(database: &PgConnectOptions) -> Result<()> {
     let url = database.to_url_lossy();
-    sqlx::Postgres::drop_database(url.as_str()).await.context("cannot drop the database")
+    sqlx::Postgres::force_drop_database(url.as_str()).await.context("cannot drop the database")
 }
 
 pub(crate) async fn connect(database: &PgConnectOptions) -> Result<PgConnection> {

@@ -8,7 +8,7 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 
 /// Who may call what.
 pub mod access {
-    #[allow(clippy::doc_markdown, clippy::doc_lazy_continuation)]
+    #[allow(clippy::doc_markdown, clippy::doc_lazy_continuation, clippy::large_enum_variant)]
     pub mod v1 {
         tonic::include_proto!("ihuman.access.v1");
     }
@@ -16,7 +16,7 @@ pub mod access {
 
 /// Accounts, sessions, keys and settings.
 pub mod auth {
-    #[allow(clippy::doc_markdown, clippy::doc_lazy_continuation)]
+    #[allow(clippy::doc_markdown, clippy::doc_lazy_continuation, clippy::large_enum_variant)]
     pub mod v1 {
         tonic::include_proto!("ihuman.auth.v1");
     }
@@ -24,7 +24,7 @@ pub mod auth {
 
 /// Skills, executions, workers and the audit trail.
 pub mod catalog {
-    #[allow(clippy::doc_markdown, clippy::doc_lazy_continuation)]
+    #[allow(clippy::doc_markdown, clippy::doc_lazy_continuation, clippy::large_enum_variant)]
     pub mod v1 {
         tonic::include_proto!("ihuman.catalog.v1");
     }
@@ -32,7 +32,7 @@ pub mod catalog {
 
 /// Why a request failed.
 pub mod error {
-    #[allow(clippy::doc_markdown, clippy::doc_lazy_continuation)]
+    #[allow(clippy::doc_markdown, clippy::doc_lazy_continuation, clippy::large_enum_variant)]
     pub mod v1 {
         tonic::include_proto!("ihuman.error.v1");
     }

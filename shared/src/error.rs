@@ -179,7 +179,7 @@ impl Error {
             }
             _ => {}
         }
-        let mut details = ErrorDetails::with_error_info(name(self.reason()), DOMAIN, metadata);
+        let mut details = error_info(self.reason(), metadata);
         match self {
             Error::InvalidFields(violations) => {
                 for it in violations {
@@ -206,6 +206,11 @@ impl Error {
         }
         details
     }
+}
+
+/// What every error carries (AIP-193).
+pub(crate) fn error_info(reason: Reason, metadata: HashMap<String, String>) -> ErrorDetails {
+    ErrorDetails::with_error_info(name(reason), DOMAIN, metadata)
 }
 
 /// The text form of a reason: its name without the prefix of the enum.

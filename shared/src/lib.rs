@@ -12,6 +12,7 @@ pub mod notifications;
 pub mod page;
 pub mod parse;
 pub mod platform;
+pub mod probe;
 pub mod server;
 pub mod service;
 pub mod telemetry;

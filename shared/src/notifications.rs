@@ -22,7 +22,8 @@ pub enum Channel {
     Revocations,
     /// Executions were queued.
     Queue,
-    /// Executions changed; the payload lists their ids, separated by commas.
+    /// Executions changed; the payload lists their ids and revisions, as in
+    /// `<id>:<revision>`, separated by commas.
     Executions,
 }
 

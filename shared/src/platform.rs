@@ -91,6 +91,11 @@ impl Platform {
         Ok(Self { db, clock, notifications, master_key, authenticator, shutdown, config })
     }
 
+    /// How tokens are made and checked.
+    pub fn tokens(&self) -> &TokenConfig {
+        &self.config.tokens
+    }
+
     /// Serves `stack` behind the access rules of `package` until told to stop.
     ///
     /// # Errors

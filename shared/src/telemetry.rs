@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
+use tracing::Subscriber;
 use tracing_subscriber::{
     EnvFilter, Layer as _, Registry,
     filter::{LevelFilter, Targets},
@@ -48,7 +49,7 @@ fn directives(text: &str) -> Result<String, String> {
     // A bare word is a target to EnvFilter and would silence everything else, so
     // a misspelt level must not pass.
     let bare = !text.contains(['=', '[', ',']);
-    if bare && text.parse::<LevelFilter>().is_err() {
+    if text.is_empty() || bare && text.parse::<LevelFilter>().is_err() {
         return Err("must be error, warn, info, debug, trace, or directives".to_owned());
     }
     EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
@@ -67,6 +68,16 @@ pub struct Telemetry {
 /// # Errors
 /// When the collector's address is none, or the process already has a subscriber.
 pub fn init(config: &TelemetryConfig, service: &'static str) -> Result<Telemetry> {
+    let (subscriber, telemetry) = subscriber(config, service)?;
+    subscriber.try_init()?;
+    log_panics();
+    Ok(telemetry)
+}
+
+fn subscriber(
+    config: &TelemetryConfig,
+    service: &'static str,
+) -> Result<(impl Subscriber + Send + Sync + use<>, Telemetry)> {
     let traces = config.otlp_endpoint.as_deref().map(|it| exporter(it, service)).transpose()?;
     let spans = traces.as_ref().map(|provider| {
         tracing_opentelemetry::layer().with_tracer(provider.tracer(service)).with_filter(exported())
@@ -79,9 +90,8 @@ pub fn init(config: &TelemetryConfig, service: &'static str) -> Result<Telemetry
         LogFormat::Pretty => logs.with_ansi(std::io::stdout().is_terminal()).boxed(),
     };
     let filter = EnvFilter::try_new(&config.log_level).context("LOG_LEVEL")?;
-    Registry::default().with(spans).with(logs.with_filter(filter)).try_init()?;
-    log_panics();
-    Ok(Telemetry { traces })
+    let subscriber = Registry::default().with(spans).with(logs.with_filter(filter));
+    Ok((subscriber, Telemetry { traces }))
 }
 
 fn exporter(endpoint: &str, service: &'static str) -> Result<SdkTracerProvider> {
@@ -110,8 +120,8 @@ fn exported() -> Targets {
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let message = panic.payload_as_str().unwrap_or("not a text");
-        tracing::error!(place, message, "panic");
+        let said = panic.payload_as_str().unwrap_or("not a text");
+        tracing::error!(place, said, "panicked");
     }));
 }
 
@@ -126,5 +136,76 @@ impl Telemetry {
         if let Ok(Err(error)) = flushing.await {
             tracing::warn!(%error, "the last traces were not sent");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, extract::Request};
+    use http_body_util::BodyExt as _;
+    use tokio::{net::TcpListener, sync::mpsc};
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::{service::Routes, transport::Server};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::server::{ServerConfig, Shutdown, Stack};
+
+    #[test]
+    fn a_level_is_a_level_and_not_the_name_of_a_module() {
+        for good in ["info", "WARN", "off", "info,sqlx=warn", "ihuman_shared[rpc]=debug"] {
+            assert!(directives(good).is_ok(), "{good}");
+        }
+        for bad in ["", "verbose", "infos", "info,=", "a=b=c"] {
+            assert!(directives(bad).is_err(), "{bad}");
+        }
+    }
+
+    /// The collector keeps the bodies that it is sent, as they are.
+    async fn collector() -> (String, mpsc::UnboundedReceiver<Vec<u8>>) {
+        let (sender, received) = mpsc::unbounded_channel();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let app = Router::new().fallback(async move |request: Request| {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            sender.send(body.to_vec()).unwrap();
+            tonic::Status::ok("").into_http::<Body>()
+        });
+        let serving = Server::builder().add_routes(Routes::from(app));
+        tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
+        (endpoint, received)
+    }
+
+    fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+        bytes.windows(wanted.len()).any(|window| window == wanted)
+    }
+
+    #[tokio::test]
+    async fn a_request_joins_the_trace_of_its_caller_at_the_collector() {
+        let (endpoint, mut received) = collector().await;
+        let config = TelemetryConfig {
+            log_level: "off".to_owned(),
+            log_format: LogFormat::Json,
+            otlp_endpoint: Some(endpoint),
+        };
+        let (subscriber, telemetry) = subscriber(&config, "probe").unwrap();
+        let trace = "0af7651916cd43dd8448eb211c80319c";
+        let request = Request::post("/grpc.health.v1.Health/Check")
+            .header("content-type", "application/json")
+            .header("traceparent", format!("00-{trace}-b7ad6b7169203331-01"))
+            .body(Body::from("{}"))
+            .unwrap();
+
+        let guard = tracing::subscriber::set_default(subscriber);
+        let app = Stack::new().into_router(&ServerConfig::default(), &Shutdown::new()).unwrap();
+        assert_eq!(app.oneshot(request).await.unwrap().status(), 200);
+        drop(guard);
+        telemetry.flush().await;
+
+        let exported = received.recv().await.unwrap();
+        let id = u128::from_str_radix(trace, 16).unwrap().to_be_bytes();
+        assert!(contains(&exported, &id), "the span is in the caller's trace");
+        assert!(contains(&exported, b"grpc.health.v1.Health/Check"));
+        assert!(contains(&exported, b"probe"));
     }
 }

@@ -10,18 +10,22 @@ use std::{
 use anyhow::{Context, Result, bail};
 use ihuman_migrations::migrate;
 
-use crate::{postgres::Server, process, secrets, workspace};
+use crate::{
+    postgres::Server,
+    process,
+    temporary::{Database, Directory},
+    workspace,
+};
 
 /// Asks a freshly migrated database about every query of the workspace, and keeps
 /// the answers. With `check` it only compares them with those that are kept.
 pub(crate) async fn run(check: bool) -> Result<()> {
     let server = Server::throw_away()?;
-    let name = format!("ihuman_prepare_{}", secrets::suffix()?);
-    let database = server.database(&name)?;
-    ihuman_migrations::create_database(&database).await?;
-    let described = describe(&server, &name, &database).await;
-    ihuman_migrations::drop_database(&database).await?;
-    let new = described?;
+    let database = Database::create(&server).await?;
+    migrate(&database.options, |_| {}).await?;
+    let answers = Directory::create()?;
+    compile(&database_url(&server, &database)?, answers.path()).await?;
+    let new = read(answers.path())?;
 
     let dir = workspace::root().join(".sqlx");
     let old = read(&dir)?;
@@ -40,20 +44,6 @@ pub(crate) async fn run(check: bool) -> Result<()> {
 
 type Answers = BTreeMap<String, Vec<u8>>;
 
-async fn describe(
-    server: &Server,
-    name: &str,
-    database: &ihuman_migrations::PgConnectOptions,
-) -> Result<Answers> {
-    migrate(database, |_| {}).await?;
-    let answers = workspace::home()?.join(format!("sqlx-{name}"));
-    workspace::create_own(&answers, 0o700)?;
-    let compiled = compile(&database_url(server, name)?, &answers).await;
-    let read = read(&answers);
-    fs::remove_dir_all(&answers)?;
-    compiled.and(read)
-}
-
 /// sqlx asks the database while it compiles, so everything with a query in it must
 /// be compiled again. Cargo does that when a file is newer than its last build;
 /// the files get their old times back, which spares other builds.
@@ -69,13 +59,14 @@ async fn compile(database_url: &str, answers: &Path) -> Result<()> {
     .await
 }
 
-/// The shared crate names the one table that both services have in their own
-/// schema without the schema, as their search paths find it.
-fn database_url(server: &Server, name: &str) -> Result<String> {
+/// The services name their own tables, and the shared crate those that both have
+/// in their own schema, without the schema: their search paths find them.
+fn database_url(server: &Server, database: &Database) -> Result<String> {
+    let name = database.options.get_database().context("the database has no name")?;
     let (server, query) = server.url().split_once('?').unwrap_or((server.url(), ""));
     let authority = server.find("://").map(|at| at + 3).context("DATABASE_URL is no URL")?;
     let end = server[authority..].find('/').map_or(server.len(), |at| authority + at);
-    let options = "options=-c%20search_path%3Dauth";
+    let options = "options=-c%20search_path%3Dauth%2Ccatalog";
     let separator = if query.is_empty() { "" } else { "&" };
     Ok(format!("{}/{name}?{query}{separator}{options}", &server[..end]))
 }

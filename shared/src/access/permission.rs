@@ -11,7 +11,8 @@ use crate::{Error, Result};
 pub struct Permission(pb::Permission);
 
 /// A named set of permissions; every user has exactly one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the contract describes each role")]
 pub enum Role {
     Admin,

@@ -57,6 +57,10 @@ impl Rules {
     /// [`UndeclaredAccess`] for the first RPC that does not set it.
     pub fn of_packages(packages: &[&str]) -> Result<Self, UndeclaredAccess> {
         let pool = DescriptorPool::decode(DESCRIPTORS).expect("the build wrote the descriptors");
+        Self::read(&pool, packages)
+    }
+
+    fn read(pool: &DescriptorPool, packages: &[&str]) -> Result<Self, UndeclaredAccess> {
         let option = pool
             .get_extension_by_name("ihuman.access.v1.access")
             .expect("the contract defines its own option");
@@ -179,5 +183,43 @@ impl fmt::Display for Rules {
             write!(f, "  {credential}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_reflect::prost_types::{
+        FileDescriptorProto, MethodDescriptorProto, ServiceDescriptorProto,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_service_with_an_rpc_that_declares_no_access_does_not_start() {
+        let mut pool = DescriptorPool::decode(DESCRIPTORS).unwrap();
+        let message = Some(".ihuman.auth.v1.LogoutRequest".to_owned());
+        let ping = MethodDescriptorProto {
+            name: Some("Ping".to_owned()),
+            input_type: message.clone(),
+            output_type: message,
+            ..Default::default()
+        };
+        let service = ServiceDescriptorProto {
+            name: Some("PingService".to_owned()),
+            method: vec![ping],
+            ..Default::default()
+        };
+        let file = FileDescriptorProto {
+            name: Some("ihuman/ping/v1/ping.proto".to_owned()),
+            package: Some("ihuman.ping.v1".to_owned()),
+            dependency: vec!["ihuman/auth/v1/auth.proto".to_owned()],
+            service: vec![service],
+            ..Default::default()
+        };
+        pool.add_file_descriptor_proto(file).unwrap();
+
+        let refused = Rules::read(&pool, &["ihuman.ping.v1"]).unwrap_err();
+
+        assert_eq!(refused.0, "/ihuman.ping.v1.PingService/Ping");
     }
 }

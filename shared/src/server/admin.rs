@@ -1,4 +1,4 @@
-//! The administrative port: what Prometheus reads.
+//! The administrative port: what Prometheus and a container's health check read.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -8,25 +8,40 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::{net::TcpListener, time::interval};
 use tonic::service::Routes;
 
-use super::{connection, serve::builder};
+use super::{
+    connection::{self, Limits},
+    health::{Readiness, Serving},
+    serve::builder,
+    shutdown::Shutdown,
+    web,
+};
 
 /// The upper bounds of the buckets of latency, in seconds: from a token that is
 /// verified in memory to the longest request.
 const LATENCY_BUCKETS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
+/// Those who read metrics are few.
+const CONNECTIONS: Limits = Limits { connections: 64, ..Limits::DEFAULT };
+
 /// How often measurements are folded into the buckets, so that they take no more
 /// memory when nobody reads them.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Serves `/metrics` in Prometheus' text format until the future is dropped.
+/// Serves `/metrics` in Prometheus' text format, and the probes without TLS, until
+/// the future is dropped.
 /// Nothing is measured in a process that never calls this.
 ///
 /// # Errors
 /// When the process already has a recorder of metrics that is not ours.
-pub async fn serve_admin(listener: TcpListener) -> Result<()> {
+pub async fn serve_admin(
+    listener: TcpListener,
+    readiness: Readiness,
+    shutdown: &Shutdown,
+) -> Result<()> {
     let prometheus = recorder()?;
-    let app = Router::new().route("/metrics", get(async || prometheus.render()));
+    let probes = web::probes(Serving::new(readiness, shutdown));
+    let app = Router::new().route("/metrics", get(async || prometheus.render())).merge(probes);
     let upkeep = async {
         let mut ticks = interval(UPKEEP);
         loop {
@@ -36,7 +51,7 @@ pub async fn serve_admin(listener: TcpListener) -> Result<()> {
     };
     let serving = builder()
         .add_routes(Routes::from(app))
-        .serve_with_incoming(connection::incoming(listener, None));
+        .serve_with_incoming(connection::incoming(listener, None, CONNECTIONS));
     tokio::select! {
         served = serving => Ok(served?),
         () = upkeep => Ok(()),

@@ -19,14 +19,23 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-/// How many connections may be open at once. Above it they wait in the backlog of
-/// the listening socket.
-pub(super) const CONNECTIONS_MAX: usize = 10_000;
+/// What connections may take before they have said anything.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// How many may be open at once. Above it they wait in the backlog of the
+    /// listening socket.
+    pub(super) connections: usize,
+    /// How long a TLS handshake may take, and how long the first bytes of HTTP.
+    /// Hyper waits without end for the bytes that tell HTTP/1.1 from HTTP/2, so a
+    /// peer could hold a connection for nothing.
+    pub(super) opening: Duration,
+}
 
-/// How long a TLS handshake may take, and how long the first bytes of HTTP. Hyper
-/// waits without end for the bytes that tell HTTP/1.1 from HTTP/2, so a peer could
-/// hold a connection for nothing.
-const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
+impl Limits {
+    /// Those of a service: a connection takes tens of kilobytes, so that all of
+    /// them take less than a gigabyte.
+    pub(super) const DEFAULT: Self = Self { connections: 10_000, opening: Duration::from_secs(10) };
+}
 
 /// How long to wait when there is no file descriptor for another connection.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -44,15 +53,16 @@ pub fn peer_address(extensions: &http::Extensions) -> Option<IpAddr> {
 pub(super) fn incoming(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
+    limits: Limits,
 ) -> impl Stream<Item = io::Result<Connection>> + Send {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let permits = Arc::new(Semaphore::new(limits.connections));
     stream::unfold((listener, permits), async |(listener, permits)| {
         let accepted = accept(&listener, &permits).await?;
         Some((accepted, (listener, permits)))
     })
     // Handshakes run beside each other, so that a slow one delays nobody.
-    .map(move |(tcp, permit)| open(tcp, permit, tls.clone()))
-    .buffer_unordered(CONNECTIONS_MAX)
+    .map(move |(tcp, permit)| open(tcp, permit, tls.clone(), limits.opening))
+    .buffer_unordered(limits.connections)
     .filter_map(async |opened| match opened {
         Ok(connection) => Some(Ok(connection)),
         Err(error) => {
@@ -85,15 +95,16 @@ async fn open(
     tcp: TcpStream,
     permit: OwnedSemaphorePermit,
     tls: Option<TlsAcceptor>,
+    allowed: Duration,
 ) -> io::Result<Connection> {
     // Small frames in both directions: waiting to fill a packet only delays them.
     tcp.set_nodelay(true)?;
     let peer = tcp.connect_info();
     let io: Box<dyn Duplex> = match tls {
         None => Box::new(tcp),
-        Some(tls) => Box::new(timeout(OPENING_TIMEOUT, tls.accept(tcp)).await??),
+        Some(tls) => Box::new(timeout(allowed, tls.accept(tcp)).await??),
     };
-    let opening = Opening { seen: 0, clock: Box::pin(sleep(OPENING_TIMEOUT)) };
+    let opening = Opening { seen: 0, clock: Box::pin(sleep(allowed)) };
     Ok(Connection { io, opening: Some(opening), peer, _permit: permit })
 }
 
@@ -183,5 +194,64 @@ impl AsyncWrite for Connection {
 
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    const SHORT: Limits = Limits { connections: 1, opening: Duration::from_millis(100) };
+
+    async fn listener() -> (TcpListener, std::net::SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_says_nothing_or_half_a_preface_loses_its_connection() {
+        for said in [&b""[..], b"PRI * HT"] {
+            let (listener, address) = listener().await;
+            let mut peer = TcpStream::connect(address).await.unwrap();
+            peer.write_all(said).await.unwrap();
+
+            let mut incoming = Box::pin(incoming(listener, None, SHORT));
+            let mut connection = incoming.next().await.unwrap().unwrap();
+            let error = connection.read_to_end(&mut Vec::new()).await.unwrap_err();
+
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{said:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_began_to_speak_keeps_it() {
+        for said in [&b"G"[..], b"PRI * HTTP/1", PREFACE] {
+            let (listener, address) = listener().await;
+            let mut peer = TcpStream::connect(address).await.unwrap();
+            peer.write_all(said).await.unwrap();
+
+            let mut incoming = Box::pin(incoming(listener, None, SHORT));
+            let mut connection = incoming.next().await.unwrap().unwrap();
+            connection.read_exact(&mut vec![0; said.len()]).await.unwrap();
+            let silence = timeout(3 * SHORT.opening, connection.read_u8()).await;
+
+            assert!(silence.is_err(), "{said:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_over_the_limit_waits_for_another_to_end() {
+        let (listener, address) = listener().await;
+        let _peers = (TcpStream::connect(address).await, TcpStream::connect(address).await);
+        let mut incoming = Box::pin(incoming(listener, None, SHORT));
+
+        let first = incoming.next().await;
+        assert!(timeout(SHORT.opening, incoming.next()).await.is_err());
+        drop(first);
+
+        assert!(incoming.next().await.is_some());
     }
 }

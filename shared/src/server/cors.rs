@@ -42,8 +42,12 @@ const RESPONSE_HEADERS: [HeaderName; 5] = [
 ];
 
 /// Answers preflight requests, and adds the headers to every response. Credentials
-/// are never cookies here, so they need no permission of their own.
-pub(super) fn layer(config: &ServerConfig) -> CorsLayer {
+/// are never cookies here, so they need no permission of their own. None when no
+/// page may call: then there is nothing to say about pages.
+pub(super) fn layer(config: &ServerConfig) -> Option<CorsLayer> {
+    if config.cors_origin.is_empty() {
+        return None;
+    }
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(REQUEST_HEADERS)
@@ -57,8 +61,8 @@ pub(super) fn layer(config: &ServerConfig) -> CorsLayer {
             Origin::Exactly(value) => Some(value.clone()),
         })
         .collect();
-    match exactly {
+    Some(match exactly {
         None => layer.allow_origin(Any),
         Some(origins) => layer.allow_origin(AllowOrigin::list(origins)),
-    }
+    })
 }

@@ -28,6 +28,21 @@ use super::{config::ServerConfig, methods, shutdown::Shutdown, status};
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(pub Instant);
 
+/// When the transport handed the request over.
+#[derive(Clone, Copy)]
+struct Received(Instant);
+
+/// Notes the time, as the outermost of all layers and before anything is awaited.
+///
+/// Tonic's server has a timer of its own for `grpc-timeout`, outside of everything,
+/// which answers CANCELLED without the headers that a browser needs. It starts right
+/// after this, and is asked only after what is inside of it: so the deadline here is
+/// never later, and always wins.
+pub(super) fn note<B>(mut request: http::Request<B>) -> http::Request<B> {
+    request.extensions_mut().insert(Received(Instant::now()));
+    request
+}
+
 /// How long requests and streams may take, and what else ends a stream.
 #[derive(Clone)]
 pub(super) struct Limits {
@@ -59,7 +74,8 @@ pub(super) async fn enforce(
     let is_stream = methods::find(request.uri().path()).is_some_and(methods::Method::is_streaming);
     let longest = if is_stream { limits.stream } else { limits.request };
     let allowed = requested(request.headers()).map_or(longest, |it| it.min(longest));
-    let at = Instant::now() + allowed.saturating_sub(lead(allowed));
+    let received = request.extensions().get::<Received>().map_or_else(Instant::now, |it| it.0);
+    let at = received + allowed;
     request.extensions_mut().insert(Deadline(at));
 
     match timeout_at(at, next.run(request)).await {
@@ -70,13 +86,6 @@ pub(super) async fn enforce(
             Body::new(Bounded::new(body, at, drain))
         }),
     }
-}
-
-/// How much earlier than asked the deadline is: tonic's server has a timer of its
-/// own for the same header, outside of everything, which answers CANCELLED without
-/// the headers that a browser needs, so it must never be the first.
-fn lead(allowed: Duration) -> Duration {
-    (allowed / 4).min(Duration::from_millis(10))
 }
 
 /// What the caller allows: `grpc-timeout` (gRPC over HTTP/2, "Timeout") or

@@ -99,20 +99,20 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let Self { service, method, begun, code, .. } = *self;
-        let seconds = begun.elapsed().as_secs_f64();
+        let elapsed = begun.elapsed();
         let name = code_name(code);
 
         metrics::gauge!("ihuman_rpc_in_flight").decrement(1.0);
         metrics::counter!("ihuman_rpc_requests_total", "service" => service, "method" => method, "code" => name)
             .increment(1);
         metrics::histogram!("ihuman_rpc_duration_seconds", "service" => service, "method" => method)
-            .record(seconds);
+            .record(elapsed.as_secs_f64());
 
         self.span.record("rpc.grpc.status_code", code as i32);
         if is_fault(code) {
             self.span.record("otel.status_code", "ERROR");
         }
-        let milliseconds = seconds * 1000.0;
+        let milliseconds = elapsed.as_micros() as f64 / 1000.0;
         self.span.in_scope(|| {
             // Probes come every few seconds and say nothing.
             if service.starts_with("grpc.") {

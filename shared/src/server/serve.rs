@@ -5,9 +5,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::net::TcpListener;
 use tonic::{service::Routes, transport::Server};
+use tower::util::MapRequestLayer;
 
 use super::{
-    admin::serve_admin, config::ServerConfig, connection, shutdown::Shutdown, stack::Stack, tls,
+    admin::serve_admin, config::ServerConfig, connection, deadline, shutdown::Shutdown,
+    stack::Stack, tls,
 };
 
 /// How often a silent HTTP/2 connection is pinged, and how long the answer may
@@ -44,17 +46,23 @@ pub async fn serve(
             Some(bound.with_context(|| format!("cannot listen at {address}"))?)
         }
     };
+    let readiness = stack.ready();
     let app = stack.into_router(config, &shutdown)?;
-    tracing::info!(address = ?listener.local_addr().ok(), tls = tls.is_some(), "listening");
+    let address = listener.local_addr()?;
+    tracing::info!(%address, tls = tls.is_some(), "listening");
 
     let serving = builder()
+        .layer(MapRequestLayer::new(deadline::note))
         .add_routes(Routes::from(app))
-        .serve_with_incoming_shutdown(connection::incoming(listener, tls), shutdown.begun());
+        .serve_with_incoming_shutdown(
+            connection::incoming(listener, tls, connection::Limits::DEFAULT),
+            shutdown.begun(),
+        );
     // Metrics can be read until the end of the drain.
     let admin_serving = async {
         match admin {
             None => std::future::pending().await,
-            Some(listener) => serve_admin(listener).await,
+            Some(listener) => serve_admin(listener, readiness, &shutdown).await,
         }
     };
     tokio::select! {

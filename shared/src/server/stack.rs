@@ -96,6 +96,11 @@ impl Stack {
         self
     }
 
+    /// What says when the service can do its work.
+    pub(super) fn ready(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
     /// The whole stack as one service, from CORS to the handlers; all that a
     /// socket adds is the connection.
     pub fn into_router(self, config: &ServerConfig, shutdown: &Shutdown) -> anyhow::Result<Router> {
@@ -132,7 +137,7 @@ impl Stack {
             ServiceBuilder::new()
                 // Outermost: answers preflight requests, and adds its headers to
                 // every response, errors included.
-                .layer(cors::layer(config))
+                .option_layer(cors::layer(config))
                 // Next, so that whatever is logged below can name the request.
                 .layer(from_fn(request_id::assign)),
         ))
@@ -166,7 +171,10 @@ impl Split {
         let kind = header.and_then(|it| it.split(';').next()).unwrap_or_default();
         let kind = kind.trim().to_ascii_lowercase();
 
-        let Ok(response) = if kind.starts_with("application/grpc") {
+        let is_web = kind.starts_with("application/grpc-web");
+        let Ok(response) = if kind.starts_with("application/grpc") && !is_web && is_old(&request) {
+            Ok(web::needs_http2())
+        } else if kind.starts_with("application/grpc") {
             if let Ok(kind) = HeaderValue::try_from(kind) {
                 request.headers_mut().insert(CONTENT_TYPE, kind);
             }
@@ -178,4 +186,9 @@ impl Split {
         };
         response
     }
+}
+
+/// Whether it came over HTTP/1, which has no trailers that clients would read.
+fn is_old(request: &Request<Body>) -> bool {
+    request.version() < http::Version::HTTP_2
 }

@@ -5,43 +5,38 @@ use std::{collections::HashMap, time::Duration};
 use axum::{body::Body, extract::Request, middleware::Next, response::Response};
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
-use ihuman_proto::error::v1::ErrorReason;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic_types::StatusExt as _;
+
+use crate::error::{self, Error, Reason};
 
 /// How long an overloaded server asks its callers to wait.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// A status with the google.rpc.ErrorInfo that every error carries (AIP-193).
-pub(super) fn new(code: Code, reason: ErrorReason, message: impl Into<String>) -> Status {
-    Status::with_error_details(code, message, info(reason))
+pub(super) fn new(code: Code, reason: Reason, message: impl Into<String>) -> Status {
+    Status::with_error_details(code, message, error::error_info(reason, HashMap::new()))
 }
 
 pub(super) fn deadline_exceeded() -> Status {
-    new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, "the request took too long")
-}
-
-pub(super) fn internal() -> Status {
-    new(Code::Internal, ErrorReason::Internal, "internal error")
+    Error::DeadlineExceeded.into()
 }
 
 pub(super) fn malformed(message: impl Into<String>) -> Status {
-    new(Code::InvalidArgument, ErrorReason::MalformedRequest, message)
+    Error::Malformed(message.into()).into()
 }
 
 pub(super) fn stopping() -> Status {
-    new(Code::Unavailable, ErrorReason::Unavailable, "the service is stopping")
+    Error::Unavailable.into()
 }
 
 pub(super) fn overloaded() -> Status {
-    let mut details = info(ErrorReason::Overloaded);
-    details.set_retry_info(Some(RETRY_DELAY));
-    Status::with_error_details(Code::ResourceExhausted, "the service is overloaded", details)
+    Error::Overloaded { retry_after: RETRY_DELAY }.into()
 }
 
-fn info(reason: ErrorReason) -> ErrorDetails {
-    let reason = reason.as_str_name().trim_start_matches("ERROR_REASON_");
-    ErrorDetails::with_error_info(reason, "ihuman.dev", HashMap::new())
+/// A fault that is logged where it happens, as a panic is.
+pub(super) fn internal() -> Status {
+    new(Code::Internal, Reason::Internal, "internal error")
 }
 
 /// The status as the trailers that end a stream.
@@ -75,13 +70,13 @@ fn explain_in(headers: &mut HeaderMap) {
     }
     let (reason, message) = match status.code() {
         Code::Ok => return,
-        Code::Unimplemented => (ErrorReason::UnknownMethod, "no such method"),
+        Code::Unimplemented => (Reason::UnknownMethod, "no such method"),
         Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted => {
-            (ErrorReason::MalformedRequest, "the message cannot be read")
+            (Reason::MalformedRequest, "the message cannot be read")
         }
-        Code::DeadlineExceeded => (ErrorReason::DeadlineExceeded, "the request took too long"),
-        Code::Cancelled | Code::Unavailable => (ErrorReason::Unavailable, "try again"),
-        _ => (ErrorReason::Internal, "internal error"),
+        Code::DeadlineExceeded => (Reason::DeadlineExceeded, "the request took too long"),
+        Code::Cancelled | Code::Unavailable => (Reason::Unavailable, "try again"),
+        _ => (Reason::Internal, "internal error"),
     };
     let message = if status.message().is_empty() { message } else { status.message() };
     let explained = new(status.code(), reason, message);

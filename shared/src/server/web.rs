@@ -15,12 +15,15 @@ use super::{health::Serving, json, methods, panic, status};
 
 /// The routes of the service, and those that every service has.
 pub(super) fn router(routes: Router, serving: Serving) -> Router {
-    // /healthz says that the process lives, so that it is not restarted for a
-    // database that is away; /readyz says whether to send it requests.
-    let probes = Router::new()
+    routes.merge(probes(serving)).fallback(lost).layer(from_fn(panic::catch_plain))
+}
+
+/// /healthz says that the process lives, so that it is not restarted for a
+/// database that is away; /readyz says whether to send it requests.
+pub(super) fn probes(serving: Serving) -> Router {
+    Router::new()
         .route("/healthz", get(async || "ok"))
-        .route("/readyz", get(ready).with_state(serving));
-    routes.merge(probes).fallback(lost).layer(from_fn(panic::catch_plain))
+        .route("/readyz", get(ready).with_state(serving))
 }
 
 async fn ready(State(serving): State<Serving>) -> (StatusCode, &'static str) {
@@ -47,5 +50,14 @@ async fn lost(request: Request) -> Response {
         *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
     }
+    response
+}
+
+/// The answer to gRPC over HTTP/1, which is most often the doing of a proxy.
+pub(super) fn needs_http2() -> Response {
+    let mut response = json::refuse(&status::malformed(
+        "gRPC needs HTTP/2; over HTTP/1.1 use gRPC-Web, or JSON with application/json",
+    ));
+    *response.status_mut() = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
     response
 }

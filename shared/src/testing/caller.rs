@@ -122,6 +122,21 @@ impl Credentials {
         Caller { user_id, session_id: None, api_key_id: Some(id), authorization }
     }
 
+    /// Revokes what was made here, as auth-service would: `kind` is that of the
+    /// `revocations` table. Every service must know it within a second.
+    pub async fn revoke(&self, kind: &str, id: Option<Uuid>) {
+        sqlx::query(
+            "insert into auth.revocations (revocation_id, kind, subject_id, expires_at)
+             values ($1, $2, $3, now() + interval '1 hour')",
+        )
+        .bind(Uuid::now_v7())
+        .bind(kind)
+        .bind(id)
+        .execute(&self.db)
+        .await
+        .expect("the revocation is stored");
+    }
+
     /// What the token of a session that authenticated at `auth_time` says.
     pub fn claims(user_id: Uuid, session_id: Uuid, role: Role, auth_time: DateTime<Utc>) -> Claims {
         Claims {

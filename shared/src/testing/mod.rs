@@ -2,10 +2,12 @@
 
 mod caller;
 mod database;
+mod matrix;
 mod service;
 
 pub use self::{
     caller::{Caller, Credentials},
     database::TestDatabase,
+    matrix::violations_of_access,
     service::{TestService, reason, violations},
 };

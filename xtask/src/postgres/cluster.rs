@@ -145,7 +145,7 @@ impl Cluster {
     }
 
     fn listen(&mut self) -> Result<()> {
-        self.port = free_port()?;
+        [self.port] = free_ports()?;
         let log = self.data().join("server.log");
         let _ = fs::remove_file(&log);
         let mut command = self.binaries.command("pg_ctl");
@@ -172,10 +172,17 @@ impl Drop for Cluster {
     }
 }
 
-/// A port that nobody listens on at this moment.
-pub(crate) fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port on 127.0.0.1")?;
-    Ok(listener.local_addr()?.port())
+/// Different ports that nobody listens on at this moment.
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let mut ports = [0; N];
+    // Held until all are found, or one could be found twice.
+    let mut held = Vec::new();
+    for port in &mut ports {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port on 127.0.0.1")?;
+        *port = listener.local_addr()?.port();
+        held.push(listener);
+    }
+    Ok(ports)
 }
 
 fn port_taken(error: &anyhow::Error) -> bool {

@@ -35,17 +35,25 @@ pub(super) fn sweep(home: &Path) -> Result<()> {
         }
         let dir = entry.path();
         if let Some(_owner) = claim(&dir)? {
-            let data = dir.join("data");
-            let version = fs::read_to_string(data.join("PG_VERSION")).ok();
-            if let Some(major) = version.and_then(|it| it.trim().parse().ok())
-                && running(&data)?
-            {
-                stop(&Binaries::find(home, Some(major))?, &data)?;
-            }
+            stop_unused(home, &dir.join("data"))?;
             fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
         }
     }
     Ok(())
+}
+
+/// Stops what runs on these data, if anything does, with the programs of the
+/// version that made them.
+pub(super) fn stop_unused(home: &Path, data: &Path) -> Result<()> {
+    if running(data)? {
+        stop(&Binaries::find(home, major(data))?, data)?;
+    }
+    Ok(())
+}
+
+/// The version of PostgreSQL that made these data.
+pub(super) fn major(data: &Path) -> Option<u32> {
+    fs::read_to_string(data.join("PG_VERSION")).ok()?.trim().parse().ok()
 }
 
 /// Stops what runs on these data, if anything does: by a fast shutdown, which loses
@@ -76,7 +84,8 @@ fn running(data: &Path) -> Result<bool> {
     Ok(false)
 }
 
-fn command_line(pid: &str) -> String {
+/// What a process was started as; empty if there is none.
+pub(crate) fn command_line(pid: &str) -> String {
     if let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) {
         return String::from_utf8_lossy(&line).replace('\0', " ");
     }

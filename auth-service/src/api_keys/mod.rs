@@ -1,0 +1,175 @@
+//! API keys: who may issue which, for whom, and how they end.
+
+mod request;
+pub(crate) mod rpc;
+mod store;
+
+use ihuman_shared::{
+    Error, Result,
+    access::{Permission, Principal},
+    audit::{self, Actor, Change},
+    credentials::{self, Secret},
+    idempotency::{self, Earlier, Key},
+    page::Page,
+};
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+pub(crate) use self::request::{Expiry, KeyName, Scopes};
+use self::store::{ApiKey, NewApiKey};
+use crate::{
+    context::Context,
+    revocations::{self, Revoked},
+    users::{
+        self,
+        store::{Kind, State, User},
+    },
+};
+
+/// How many live keys an account has at the most.
+const COUNT_MAX: i64 = 100;
+
+/// The key to issue.
+pub(crate) struct Order {
+    pub(crate) name: KeyName,
+    pub(crate) scopes: Scopes,
+    pub(crate) expiry: Expiry,
+    /// The account to issue it for; none for the caller.
+    pub(crate) owner: Option<Uuid>,
+}
+
+/// Issues a key; its text is in the answer and nowhere else.
+pub(crate) async fn create(
+    context: &Context,
+    caller: &Principal,
+    order: Order,
+    key: Option<Key>,
+) -> Result<(ApiKey, Secret)> {
+    let api_key_id = Uuid::now_v7();
+    let credential = credentials::ApiKey::generate(&context.config.api_key_prefix, api_key_id)?;
+    let text = credential.text();
+    let sealed = context.answers.seal(&api_key_id.to_string(), text.as_bytes())?;
+
+    let mut tx = context.db.begin().await?;
+    let claimed = idempotency::claim(&mut tx, key.as_ref(), api_key_id, Some(&sealed)).await?;
+    if let Some(earlier) = claimed {
+        return again(&mut tx, context, earlier).await;
+    }
+    let owner = lock_owner(&mut tx, caller, order.owner).await?;
+    order.scopes.check_within("scopes", owner.rights())?;
+    let name = order.name.as_str();
+    let live = store::count_live(&mut tx, owner.user_id, name, context.now()).await?;
+    if live.has_name {
+        return Err(Error::AlreadyExists("api_key"));
+    }
+    if live.count >= COUNT_MAX {
+        let description = format!("an account has at most {COUNT_MAX} live ones");
+        return Err(Error::QuotaExceeded { subject: "api_keys", description });
+    }
+    let new = NewApiKey {
+        api_key_id,
+        user_id: owner.user_id,
+        name,
+        scopes: &order.scopes.texts(),
+        secret_hash: &context.api_keys.hash(&credential),
+        expires_at: order.expiry.at(),
+    };
+    let api_key = store::insert(&mut tx, new).await?;
+    let new = json!({
+        "user_id": api_key.user_id,
+        "name": api_key.name,
+        "scopes": api_key.scopes,
+        "expire_time": api_key.expires_at,
+    });
+    let change = Change::created("api_key.create", "api_key", api_key_id, new);
+    audit::record(&mut tx, &Actor::from(caller), change).await?;
+    tx.commit().await?;
+    Ok((api_key, text.into()))
+}
+
+/// The key that an earlier request with the same `request_id` issued.
+async fn again(
+    conn: &mut PgConnection,
+    context: &Context,
+    earlier: Earlier,
+) -> Result<(ApiKey, Secret)> {
+    let api_key = store::find(conn, earlier.entity_id).await?.ok_or(Error::NotFound("api_key"))?;
+    let sealed = earlier.sealed.unwrap_or_default();
+    let text = context.answers.open(&earlier.entity_id.to_string(), &sealed)?;
+    Ok((api_key, String::from_utf8(text).map_err(Error::internal)?.into()))
+}
+
+/// The account to issue a key for: the caller's, or a service account that the
+/// caller manages. Nobody else issues one for it until the transaction ends.
+async fn lock_owner(
+    conn: &mut PgConnection,
+    caller: &Principal,
+    owner: Option<Uuid>,
+) -> Result<User> {
+    let Some(user_id) = owner.filter(|it| *it != caller.user_id) else {
+        return users::store::lock(conn, caller.user_id).await;
+    };
+    if !caller.may(Permission::USERS_MANAGE) {
+        return Err(Error::PermissionMissing(Permission::USERS_MANAGE));
+    }
+    let user = users::store::lock(conn, user_id).await?;
+    if user.kind != Kind::ServiceAccount {
+        return Err(Error::NotAllowed("a key can be issued for oneself or a service account"));
+    }
+    if user.state != State::Active {
+        let description = "is deactivated".to_owned();
+        return Err(Error::WrongState { subject: "user", description });
+    }
+    Ok(user)
+}
+
+/// One key of the caller's, or anyone's for who manages users.
+pub(crate) async fn get(context: &Context, caller: &Principal, api_key_id: Uuid) -> Result<ApiKey> {
+    let mut conn = context.db.acquire().await?;
+    let found = store::find(&mut conn, api_key_id).await?;
+    visible(found, caller)
+}
+
+/// The keys of the caller, or of `owner` for who manages users.
+pub(crate) async fn list(
+    context: &Context,
+    caller: &Principal,
+    owner: Option<Uuid>,
+    page: Page<Uuid>,
+) -> Result<(Vec<ApiKey>, String)> {
+    let user_id = owner.unwrap_or(caller.user_id);
+    if user_id != caller.user_id && !caller.may(Permission::USERS_MANAGE) {
+        return Err(Error::PermissionMissing(Permission::USERS_MANAGE));
+    }
+    let mut conn = context.db.acquire().await?;
+    let api_keys = store::list(&mut conn, user_id, page.after, page.limit()).await?;
+    page.cut(api_keys, |last| last.api_key_id)
+}
+
+/// Ends a key for good. One that has ended stays as it is.
+pub(crate) async fn revoke(
+    context: &Context,
+    caller: &Principal,
+    api_key_id: Uuid,
+) -> Result<ApiKey> {
+    let mut tx = context.db.begin().await?;
+    let api_key = visible(store::lock(&mut tx, api_key_id).await?, caller)?;
+    if api_key.revoked_at.is_some() {
+        return Ok(api_key);
+    }
+    let api_key = store::revoke(&mut tx, api_key_id, context.now()).await?;
+    revocations::insert(&mut tx, context, Revoked::ApiKey(api_key_id)).await?;
+    let (old, new) = (json!({"revoke_time": null}), json!({"revoke_time": api_key.revoked_at}));
+    let change = Change::changed("api_key.revoke", "api_key", api_key_id, old, new);
+    audit::record(&mut tx, &Actor::from(caller), change).await?;
+    tx.commit().await?;
+    Ok(api_key)
+}
+
+/// A key that is not the caller's to see is not there.
+fn visible(found: Option<ApiKey>, caller: &Principal) -> Result<ApiKey> {
+    let allowed =
+        |it: &ApiKey| it.user_id == caller.user_id || caller.may(Permission::USERS_MANAGE);
+    found.filter(allowed).ok_or(Error::NotFound("api_key"))
+}

@@ -1,0 +1,141 @@
+//! The two tokens of a session: the signed one to call with, and the opaque one to get new ones with.
+
+use aws_lc_rs::{
+    digest::{SHA256, digest},
+    rand,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use chrono::{DateTime, TimeDelta, Utc};
+use ihuman_shared::{
+    Error, Result,
+    credentials::{Claims, Sealer, Secret, Signer},
+    error::Reason,
+    platform::Platform,
+};
+use uuid::Uuid;
+
+use crate::{
+    config::IdentityConfig, context::lifetime, sessions::store::Session, users::store::User,
+};
+
+/// The size of a refresh token, in bytes.
+const REFRESH_TOKEN_LEN: usize = 32;
+
+/// What a session is used with.
+pub(crate) struct Tokens {
+    pub(crate) session_id: Uuid,
+    pub(crate) access_token: Secret,
+    pub(crate) access_token_expires_at: DateTime<Utc>,
+    pub(crate) refresh_token: RefreshToken,
+    pub(crate) refresh_token_expires_at: DateTime<Utc>,
+}
+
+/// 256 random bits in base64url: nothing to guess, so a fast hash of it is enough.
+#[derive(Clone)]
+pub(crate) struct RefreshToken(Secret);
+
+/// Makes tokens.
+pub(crate) struct TokenIssuer {
+    signer: Signer,
+    issuer: String,
+    audience: String,
+    access_lifetime: TimeDelta,
+    refresh_lifetime: TimeDelta,
+    successors: Sealer,
+}
+
+impl RefreshToken {
+    /// A new one.
+    ///
+    /// # Errors
+    /// `Internal`, when there is no randomness.
+    pub(crate) fn generate() -> Result<Self> {
+        let mut bytes = [0; REFRESH_TOKEN_LEN];
+        let filled = rand::fill(&mut bytes);
+        filled.map_err(|_| Error::internal(anyhow::anyhow!("no random numbers")))?;
+        Ok(RefreshToken(BASE64.encode(bytes).into()))
+    }
+
+    /// # Errors
+    /// `Unauthenticated`, when it can't be one of ours.
+    pub(crate) fn parse(text: String) -> Result<Self> {
+        // 4 characters for 3 bytes; more need not be decoded.
+        let fits = text.len() == (REFRESH_TOKEN_LEN * 4).div_ceil(3);
+        if !fits || BASE64.decode(&text).is_err() {
+            return Err(Error::Unauthenticated(Reason::CredentialsInvalid));
+        }
+        Ok(RefreshToken(text.into()))
+    }
+
+    /// What is stored of it.
+    pub(crate) fn hash(&self) -> Vec<u8> {
+        digest(&SHA256, self.0.reveal().as_bytes()).as_ref().to_vec()
+    }
+
+    /// The token, for its owner.
+    pub(crate) fn reveal(&self) -> &str {
+        self.0.reveal()
+    }
+}
+
+impl TokenIssuer {
+    pub(crate) fn new(platform: &Platform, config: &IdentityConfig, signer: Signer) -> Self {
+        TokenIssuer {
+            signer,
+            issuer: platform.tokens().jwt_issuer.clone(),
+            audience: platform.tokens().jwt_audience.clone(),
+            access_lifetime: lifetime(config.jwt_expires_in),
+            refresh_lifetime: lifetime(config.jwt_refresh_expires_in),
+            successors: Sealer::new(&platform.master_key, "refresh token successor"),
+        }
+    }
+
+    /// When a refresh token that is issued now expires.
+    pub(crate) fn refresh_expiry(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        now + self.refresh_lifetime
+    }
+
+    /// The tokens of `session`: `refresh_token`, and an access token with what
+    /// `user` may do now.
+    pub(crate) fn issue(
+        &self,
+        user: &User,
+        session: &Session,
+        refresh_token: RefreshToken,
+        refresh_token_expires_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Tokens> {
+        let expires_at = now + self.access_lifetime;
+        let claims = Claims {
+            iss: self.issuer.clone(),
+            aud: self.audience.clone(),
+            sub: user.user_id,
+            sid: session.session_id,
+            iat: now.timestamp(),
+            exp: expires_at.timestamp(),
+            auth_time: session.auth_time.timestamp(),
+            amr: vec!["pwd".to_owned()],
+            role: user.role.text().to_owned(),
+            permissions: user.rights().texts(),
+            ver: user.token_version,
+        };
+        Ok(Tokens {
+            session_id: session.session_id,
+            access_token: self.signer.sign(&claims)?.into(),
+            access_token_expires_at: DateTime::from_timestamp(claims.exp, 0).unwrap_or(expires_at),
+            refresh_token,
+            refresh_token_expires_at,
+        })
+    }
+
+    /// Encrypts the successor of a used refresh token, for the retry after a lost answer.
+    pub(crate) fn seal_successor(&self, session_id: Uuid, token: &RefreshToken) -> Result<Vec<u8>> {
+        self.successors.seal(&session_id.to_string(), token.reveal().as_bytes())
+    }
+
+    /// Decrypts what [`seal_successor`](Self::seal_successor) gave.
+    pub(crate) fn open_successor(&self, session_id: Uuid, sealed: &[u8]) -> Result<RefreshToken> {
+        let opened = self.successors.open(&session_id.to_string(), sealed)?;
+        RefreshToken::parse(String::from_utf8(opened).map_err(Error::internal)?)
+    }
+}

@@ -1,0 +1,69 @@
+//! What every room works with: the platform, and what is made of the configuration.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+use ihuman_shared::{
+    clock::Clock,
+    credentials::{ApiKeyHasher, Authenticator, Sealer},
+    platform::Platform,
+};
+use sqlx::PgPool;
+
+use crate::{
+    auth::TokenIssuer, config::IdentityConfig, passwords::Hasher, signing_keys,
+    signing_keys::KeySet,
+};
+
+/// What every room works with.
+pub(crate) struct Context {
+    pub(crate) db: PgPool,
+    pub(crate) clock: Clock,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) config: IdentityConfig,
+    pub(crate) hasher: Hasher,
+    pub(crate) tokens: TokenIssuer,
+    pub(crate) key_set: KeySet,
+    pub(crate) api_keys: ApiKeyHasher,
+    /// Seals the secrets of answers that may be asked for again.
+    pub(crate) answers: Sealer,
+}
+
+impl Context {
+    /// # Errors
+    /// When the signing key can't be read or made.
+    pub(crate) async fn new(
+        platform: &Platform,
+        config: &IdentityConfig,
+    ) -> anyhow::Result<Arc<Self>> {
+        // First of all, because everything else may need a token.
+        let signer = signing_keys::signer(platform).await?;
+        Ok(Arc::new(Context {
+            db: platform.db.clone(),
+            clock: platform.clock.clone(),
+            authenticator: platform.authenticator.clone(),
+            config: config.clone(),
+            hasher: Hasher::new()?,
+            tokens: TokenIssuer::new(platform, config, signer),
+            key_set: KeySet::new(platform),
+            api_keys: ApiKeyHasher::new(&platform.master_key),
+            answers: Sealer::new(&platform.master_key, "idempotent answer"),
+        }))
+    }
+
+    /// The current time in microseconds, which is what PostgreSQL keeps: an answer
+    /// says the same before it was stored and after.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.clock.now().trunc_subsecs(6)
+    }
+
+    /// How long an access token lasts.
+    pub(crate) fn access_lifetime(&self) -> TimeDelta {
+        lifetime(self.config.jwt_expires_in)
+    }
+}
+
+/// A configured lifetime, which is far below what a `TimeDelta` can hold.
+pub(crate) fn lifetime(configured: std::time::Duration) -> TimeDelta {
+    TimeDelta::from_std(configured).unwrap_or(TimeDelta::MAX)
+}

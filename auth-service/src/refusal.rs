@@ -1,0 +1,24 @@
+//! Refusals that only a room can decide on, recorded like those of the gate.
+
+use ihuman_shared::{
+    Error, Result,
+    access::Principal,
+    audit::{self, Actor},
+};
+
+use crate::context::Context;
+
+/// Records that `caller` was refused the RPC at `path`, if that is what `result`
+/// says. The transaction of the attempt must have ended.
+pub(crate) async fn recorded<T>(
+    context: &Context,
+    caller: &Principal,
+    path: &str,
+    result: Result<T>,
+) -> Result<T> {
+    if let Err(error @ (Error::NotAllowed(_) | Error::PermissionMissing(_))) = &result {
+        let mut conn = context.db.acquire().await?;
+        audit::refuse(&mut conn, &Actor::from(caller), path, error.reason()).await?;
+    }
+    result
+}

@@ -1,0 +1,44 @@
+//! Revocations: how tokens and keys that have not expired stop working everywhere.
+
+pub(crate) mod housekeeping;
+mod store;
+
+use chrono::TimeDelta;
+use ihuman_shared::{Result, notifications::Channel};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::context::Context;
+
+/// How much longer than an access token a revocation lives: clocks differ.
+const MARGIN: TimeDelta = TimeDelta::minutes(1);
+
+/// What is revoked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Revoked {
+    /// Every access token of the session.
+    Session(Uuid),
+    /// Every access token of the account with a lower version than this; and what
+    /// replicas remember of its API keys.
+    User { user_id: Uuid, token_version: i64 },
+    /// The API key.
+    ApiKey(Uuid),
+}
+
+/// Makes every replica of both services refuse what is revoked, from the commit
+/// of this transaction on.
+pub(crate) async fn insert(
+    conn: &mut PgConnection,
+    context: &Context,
+    revoked: Revoked,
+) -> Result<()> {
+    let (kind, subject_id, token_version) = match revoked {
+        Revoked::Session(session_id) => ("session", session_id, None),
+        Revoked::User { user_id, token_version } => ("user", user_id, Some(token_version)),
+        Revoked::ApiKey(api_key_id) => ("api_key", api_key_id, None),
+    };
+    let expires_at = context.now() + context.access_lifetime() + MARGIN;
+    let revocation = store::NewRevocation { kind, subject_id, token_version, expires_at };
+    store::insert(conn, revocation).await?;
+    store::notify(conn, Channel::Revocations.name()).await
+}

@@ -1,0 +1,68 @@
+//! Sessions: where an account is logged in, and how that ends.
+
+pub(crate) mod rpc;
+pub(crate) mod store;
+
+use chrono::{DateTime, Utc};
+use ihuman_shared::{
+    Error, Result,
+    access::Principal,
+    audit::{self, Actor, Change},
+    page::Page,
+};
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use self::store::Session;
+use crate::{
+    context::Context,
+    revocations::{self, Revoked},
+};
+
+/// The caller's live sessions.
+pub(crate) async fn list(
+    context: &Context,
+    caller: &Principal,
+    page: Page<Uuid>,
+) -> Result<(Vec<Session>, String)> {
+    let mut conn = context.db.acquire().await?;
+    let (user_id, now) = (caller.user_id, context.now());
+    let sessions = store::list_live(&mut conn, user_id, now, page.after, page.limit()).await?;
+    page.cut(sessions, |last| last.session_id)
+}
+
+/// Ends a session of the caller's. One that has ended stays as it is.
+pub(crate) async fn revoke(context: &Context, caller: &Principal, session_id: Uuid) -> Result<()> {
+    let mut tx = context.db.begin().await?;
+    let found = store::lock(&mut tx, session_id).await?;
+    let own = found.filter(|it| it.user_id == caller.user_id);
+    let session = own.ok_or(Error::NotFound("session"))?;
+    if session.is_live(context.now()) {
+        end(&mut tx, context, session_id, &Actor::from(caller), "session.revoke").await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Ends a locked session and every token of it, and records that as `action`.
+pub(crate) async fn end(
+    conn: &mut PgConnection,
+    context: &Context,
+    session_id: Uuid,
+    actor: &Actor,
+    action: &'static str,
+) -> Result<()> {
+    let now = context.now();
+    store::revoke(conn, session_id, now).await?;
+    revocations::insert(conn, context, Revoked::Session(session_id)).await?;
+    let (old, new) = (json!({"revoke_time": null}), json!({"revoke_time": now}));
+    audit::record(conn, actor, Change::changed(action, "session", session_id, old, new)).await
+}
+
+impl Session {
+    /// Whether it has neither been revoked nor expired.
+    pub(crate) fn is_live(&self, now: DateTime<Utc>) -> bool {
+        self.revoked_at.is_none() && self.expires_at > now
+    }
+}

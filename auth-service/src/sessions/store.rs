@@ -1,0 +1,148 @@
+//! The `sessions` table.
+
+use std::net::IpAddr;
+
+use chrono::{DateTime, Utc};
+use ihuman_shared::Result;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    pub(crate) session_id: Uuid,
+    pub(crate) user_id: Uuid,
+    pub(crate) auth_time: DateTime<Utc>,
+    pub(crate) refreshed_at: DateTime<Utc>,
+    pub(crate) expires_at: DateTime<Utc>,
+    pub(crate) revoked_at: Option<DateTime<Utc>>,
+    pub(crate) ip_address: Option<IpAddr>,
+    pub(crate) user_agent: String,
+    pub(crate) created_at: DateTime<Utc>,
+}
+
+pub(crate) struct NewSession<'a> {
+    pub(crate) session_id: Uuid,
+    pub(crate) user_id: Uuid,
+    pub(crate) auth_time: DateTime<Utc>,
+    pub(crate) expires_at: DateTime<Utc>,
+    pub(crate) ip_address: Option<IpAddr>,
+    pub(crate) user_agent: &'a str,
+}
+
+pub(crate) async fn insert(conn: &mut PgConnection, new: NewSession<'_>) -> Result<Session> {
+    let session = sqlx::query_as!(
+        Session,
+        r#"insert into sessions (session_id, user_id, auth_time, refreshed_at, expires_at, ip_address,
+               user_agent, created_at)
+           values ($1, $2, $3, $3, $4, $5, $6, $3)
+           returning session_id, user_id, auth_time, refreshed_at, expires_at, revoked_at,
+               ip_address as "ip_address: IpAddr", user_agent, created_at"#,
+        new.session_id,
+        new.user_id,
+        new.auth_time,
+        new.expires_at,
+        new.ip_address as Option<IpAddr>,
+        new.user_agent,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(session)
+}
+
+/// The session, which nobody else changes until the transaction ends.
+pub(crate) async fn lock(conn: &mut PgConnection, session_id: Uuid) -> Result<Option<Session>> {
+    let session = sqlx::query_as!(
+        Session,
+        r#"select session_id, user_id, auth_time, refreshed_at, expires_at, revoked_at,
+               ip_address as "ip_address: IpAddr", user_agent, created_at
+           from sessions where session_id = $1 for update"#,
+        session_id,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(session)
+}
+
+/// Those neither revoked nor expired, newest first: the ids are UUIDv7, so they
+/// sort by time.
+pub(crate) async fn list_live(
+    conn: &mut PgConnection,
+    user_id: Uuid,
+    now: DateTime<Utc>,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Session>> {
+    let sessions = sqlx::query_as!(
+        Session,
+        r#"select session_id, user_id, auth_time, refreshed_at, expires_at, revoked_at,
+               ip_address as "ip_address: IpAddr", user_agent, created_at
+           from sessions
+           where user_id = $1 and revoked_at is null and expires_at > $2
+               and ($3::uuid is null or session_id < $3)
+           order by session_id desc
+           limit $4"#,
+        user_id,
+        now,
+        after,
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(sessions)
+}
+
+pub(crate) async fn update_refreshed(
+    conn: &mut PgConnection,
+    session_id: Uuid,
+    refreshed_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query!(
+        "update sessions set refreshed_at = $2, expires_at = $3 where session_id = $1",
+        session_id,
+        refreshed_at,
+        expires_at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn revoke(
+    conn: &mut PgConnection,
+    session_id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query!(
+        "update sessions set revoked_at = $2 where session_id = $1 and revoked_at is null",
+        session_id,
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Revokes all live sessions of a user; returns how many.
+pub(crate) async fn revoke_all(
+    conn: &mut PgConnection,
+    user_id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<u64> {
+    let revoked = sqlx::query!(
+        "update sessions set revoked_at = $2
+         where user_id = $1 and revoked_at is null and expires_at > $2",
+        user_id,
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(revoked.rows_affected())
+}
+
+/// Deletes those that were revoked or expired before `before`, with their refresh tokens.
+pub(crate) async fn delete_ended(conn: &mut PgConnection, before: DateTime<Utc>) -> Result<u64> {
+    let deleted =
+        sqlx::query!("delete from sessions where least(expires_at, revoked_at) < $1", before);
+    Ok(deleted.execute(conn).await?.rows_affected())
+}

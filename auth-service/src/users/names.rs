@@ -1,0 +1,99 @@
+//! What an account is called: its e-mail address and its display name.
+
+use ihuman_shared::{Error, Result, parse};
+use unicode_normalization::UnicodeNormalization as _;
+
+/// RFC 5321 section 4.5.3.1.3 allows 256 octets with the angle brackets.
+const EMAIL_MAX: usize = 254;
+const DISPLAY_NAME_MAX: usize = 100;
+
+/// An e-mail address as its owner writes it. Whether it takes mail, only mail can tell.
+#[derive(Clone, Debug)]
+pub(crate) struct Email(String);
+
+/// The name to show to others.
+#[derive(Clone, Debug)]
+pub(crate) struct DisplayName(String);
+
+impl Email {
+    /// # Errors
+    /// `InvalidFields`, when it can't be an address.
+    pub(crate) fn parse(field: &str, text: String) -> Result<Self> {
+        // Bytes first, so that normalizing something huge is bounded too.
+        if text.len() > EMAIL_MAX * 4 {
+            return Err(Error::invalid(field, "must have at most 254 characters"));
+        }
+        let text: String = text.nfc().collect();
+        if text.chars().count() > EMAIL_MAX {
+            return Err(Error::invalid(field, "must have at most 254 characters"));
+        }
+        if text.chars().any(|it| it.is_whitespace() || it.is_control()) {
+            return Err(Error::invalid(field, "must not have spaces or control characters"));
+        }
+        match text.split_once('@') {
+            Some((name, host)) if !name.is_empty() && !host.is_empty() && !host.contains('@') => {
+                Ok(Email(text))
+            }
+            _ => Err(Error::invalid(field, "must have one @, with something on either side")),
+        }
+    }
+
+    /// The address.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What is before the @.
+    pub(crate) fn local_part(&self) -> &str {
+        self.0.split('@').next().unwrap_or_default()
+    }
+}
+
+impl DisplayName {
+    /// # Errors
+    /// `InvalidFields`, when it is no name of one line.
+    pub(crate) fn parse(field: &str, text: String) -> Result<Self> {
+        let text = parse::text(field, text, 1, DISPLAY_NAME_MAX)?;
+        if text.chars().any(char::is_control) {
+            return Err(Error::invalid(field, "must not have control characters"));
+        }
+        if text.trim().is_empty() {
+            return Err(Error::invalid(field, "must not be only spaces"));
+        }
+        Ok(DisplayName(text))
+    }
+
+    /// The name.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_one_at_sign_between_two_parts() {
+        let accepted = |text: &str| Email::parse("email", text.to_owned()).is_ok();
+
+        assert!(accepted("ann@example.com"));
+        assert!(accepted("änn+tag@exämple.com"));
+        for text in ["", "ann", "@", "ann@", "@example.com", "a@b@c", "a n@b", "a@b\n", "a\0@b"] {
+            assert!(!accepted(text), "{text:?}");
+        }
+        assert!(accepted(&format!("{}@b", "a".repeat(252))));
+        assert!(!accepted(&format!("{}@b", "a".repeat(253))));
+    }
+
+    #[test]
+    fn a_display_name_is_one_line_that_can_be_seen() {
+        let accepted = |text: &str| DisplayName::parse("it", text.to_owned()).is_ok();
+
+        assert!(accepted("Ann B. Müller"));
+        assert!(accepted(&"ä".repeat(100)));
+        for text in ["", "  ", "a\nb", "a\0b", &"a".repeat(101)] {
+            assert!(!accepted(text), "{text:?}");
+        }
+    }
+}

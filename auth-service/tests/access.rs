@@ -1,0 +1,14 @@
+//! The access rules of every RPC, enforced.
+
+use ihuman_shared::testing::violations_of_access;
+
+use crate::support::Auth;
+
+#[tokio::test]
+async fn every_rpc_lets_in_whom_its_rule_names_and_nobody_else() {
+    let auth = Auth::start().await;
+
+    let wrong = violations_of_access(&auth.service, &auth.credentials, "ihuman.auth.v1").await;
+
+    assert_eq!(wrong, Vec::<String>::new());
+}

@@ -1,0 +1,174 @@
+//! What is revoked at auth-service is dead at catalog-service within a second.
+
+use std::time::{Duration, Instant};
+
+use auth_service::config::IdentityConfig;
+use clap::Parser;
+use ihuman_proto::{
+    access::v1::Role as PbRole,
+    auth::v1::{
+        self as auth, api_key_service_client::ApiKeyServiceClient,
+        auth_service_client::AuthServiceClient, user_service_client::UserServiceClient,
+    },
+    catalog::v1::{ListSkillsRequest, skill_service_client::SkillServiceClient},
+    error::v1::ErrorReason as Reason,
+};
+use ihuman_shared::{
+    access::Role,
+    testing::{Caller, TestService, reason},
+};
+use uuid::Uuid;
+
+use crate::support::Catalog;
+
+const WITHIN: Duration = Duration::from_secs(1);
+const PASSWORD: &str = "a long enough password";
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    identity: IdentityConfig,
+}
+
+/// Both services on one database.
+struct Pair {
+    auth: TestService,
+    catalog: Catalog,
+}
+
+impl Pair {
+    async fn start() -> Self {
+        let catalog = Catalog::start().await;
+        let identity = Command::parse_from(["test"]).identity;
+        let stack = async |platform: &_| auth_service::stack(platform, &identity).await;
+        let auth = TestService::start(auth_service::SERVICE, &catalog.database, &[], stack).await;
+        Self { auth, catalog }
+    }
+
+    /// A developer who registered and logged in.
+    async fn developer(&self) -> Caller {
+        let mut client = AuthServiceClient::new(self.auth.channel.clone());
+        let email = format!("{}@example.com", Uuid::now_v7());
+        let registered = client
+            .register(auth::RegisterRequest {
+                email: email.clone(),
+                password: PASSWORD.to_owned(),
+                display_name: "Dev".to_owned(),
+                request_id: String::new(),
+            })
+            .await
+            .unwrap()
+            .into_inner();
+        let user_id: Uuid = registered.user.unwrap().id.parse().unwrap();
+        sqlx::query("update auth.users set role = 'developer' where user_id = $1")
+            .bind(user_id)
+            .execute(&self.catalog.database.superuser)
+            .await
+            .unwrap();
+        let login = auth::LoginRequest { email, password: PASSWORD.to_owned() };
+        let tokens = client.login(login).await.unwrap().into_inner().tokens.unwrap();
+        Caller {
+            user_id,
+            session_id: Some(tokens.session_id.parse().unwrap()),
+            api_key_id: None,
+            authorization: format!("Bearer {}", tokens.access_token),
+        }
+    }
+
+    async fn works_at_the_catalog(&self, caller: &Caller) -> Result<(), Reason> {
+        let channel = self.catalog.service.channel.clone();
+        let mut skills = SkillServiceClient::with_interceptor(channel, caller.clone());
+        let listed = skills.list_skills(ListSkillsRequest::default()).await;
+        listed.map(drop).map_err(|status| reason(&status))
+    }
+
+    /// How long the catalog goes on to let the caller in.
+    async fn dead_after(&self, caller: &Caller) -> Duration {
+        let since = Instant::now();
+        while since.elapsed() < 5 * WITHIN {
+            match self.works_at_the_catalog(caller).await {
+                Ok(()) => tokio::task::yield_now().await,
+                Err(reason) => {
+                    assert_eq!(reason, Reason::CredentialsRevoked);
+                    return since.elapsed();
+                }
+            }
+        }
+        panic!("the catalog still lets the caller in");
+    }
+}
+
+#[tokio::test]
+async fn logging_out_ends_the_token_at_the_other_service_within_a_second() {
+    let pair = Pair::start().await;
+    let caller = pair.developer().await;
+    assert_eq!(pair.works_at_the_catalog(&caller).await, Ok(()));
+
+    let mut client = AuthServiceClient::with_interceptor(pair.auth.channel.clone(), caller.clone());
+    client.logout(auth::LogoutRequest {}).await.unwrap();
+
+    assert!(pair.dead_after(&caller).await < WITHIN);
+}
+
+#[tokio::test]
+async fn a_new_role_ends_the_token_at_the_other_service_within_a_second() {
+    let pair = Pair::start().await;
+    let caller = pair.developer().await;
+    let admin = pair.catalog.credentials.person(Role::Admin).await;
+    assert_eq!(pair.works_at_the_catalog(&caller).await, Ok(()));
+
+    let mut users = UserServiceClient::with_interceptor(pair.auth.channel.clone(), admin);
+    let request = auth::SetUserRoleRequest {
+        user_id: caller.user_id.to_string(),
+        role: PbRole::Viewer.into(),
+    };
+    users.set_user_role(request).await.unwrap();
+
+    assert!(pair.dead_after(&caller).await < WITHIN);
+}
+
+#[tokio::test]
+async fn revoking_a_key_ends_it_at_the_other_service_within_a_second() {
+    let pair = Pair::start().await;
+    let owner = pair.developer().await;
+    let mut keys = ApiKeyServiceClient::with_interceptor(pair.auth.channel.clone(), owner.clone());
+    let created = keys
+        .create_api_key(auth::CreateApiKeyRequest {
+            name: "ci".to_owned(),
+            scopes: vec!["skills:*".to_owned()],
+            ..Default::default()
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    let api_key_id = created.api_key.unwrap().id;
+    let key = Caller { authorization: format!("ApiKey {}", created.key), ..owner };
+    assert_eq!(pair.works_at_the_catalog(&key).await, Ok(()));
+
+    keys.revoke_api_key(auth::RevokeApiKeyRequest { api_key_id }).await.unwrap();
+
+    assert!(pair.dead_after(&key).await < WITHIN);
+}
+
+#[tokio::test]
+async fn demoting_an_owner_shrinks_the_owners_keys_at_the_other_service_within_a_second() {
+    let pair = Pair::start().await;
+    let owner = pair.developer().await;
+    let admin = pair.catalog.credentials.person(Role::Admin).await;
+    let scopes = ["skills:read".to_owned()];
+    let key = pair.catalog.credentials.api_key(owner.user_id, &scopes).await;
+    assert_eq!(pair.works_at_the_catalog(&key).await, Ok(()));
+
+    let mut users = UserServiceClient::with_interceptor(pair.auth.channel.clone(), admin);
+    let request = auth::SetUserRoleRequest {
+        user_id: owner.user_id.to_string(),
+        role: PbRole::Service.into(),
+    };
+    users.set_user_role(request).await.unwrap();
+
+    let since = Instant::now();
+    while pair.works_at_the_catalog(&key).await == Ok(()) {
+        assert!(since.elapsed() < WITHIN, "the key still reads skills");
+    }
+    assert_eq!(pair.works_at_the_catalog(&key).await, Err(Reason::PermissionMissing));
+}

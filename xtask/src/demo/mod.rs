@@ -1,0 +1,90 @@
+//! `cargo xtask demo`: the story of one skill, from its author's registration to the audit trail.
+
+mod story;
+mod telling;
+
+use std::env;
+
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+
+use self::story::Story;
+use crate::{
+    client::{Clients, explain},
+    http,
+    installation::ADMIN_EMAIL,
+    running::Running,
+    temporary::Services,
+    workspace,
+};
+
+/// Which services to tell it with.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// auth-service; with IHUMAN_ADMIN_EMAIL and IHUMAN_ADMIN_PASSWORD in the environment.
+    #[arg(long, value_name = "URL", requires = "target_catalog")]
+    target_auth: Option<String>,
+    /// catalog-service.
+    #[arg(long, value_name = "URL", requires = "target_auth")]
+    target_catalog: Option<String>,
+}
+
+/// Tells the story; an error says what was expected and is not so.
+pub(crate) async fn run(options: Options) -> Result<()> {
+    let mut own = None;
+    let target = match target(options).await? {
+        Some(target) => target,
+        None => Target::of(own.insert(Services::start().await?)),
+    };
+    let clients = Clients::new(&target.auth_url, &target.catalog_url)?;
+    let (_, admin) = clients
+        .login(&target.admin_email, &target.admin_password)
+        .await
+        .map_err(|status| anyhow!(explain(&status)))
+        .with_context(|| format!("{} cannot log in", target.admin_email))?;
+    Story::new(clients, admin, target.catalog_url).tell().await?;
+    println!("\nAll of it was as it should be.");
+    Ok(())
+}
+
+struct Target {
+    auth_url: String,
+    catalog_url: String,
+    admin_email: String,
+    admin_password: String,
+}
+
+impl Target {
+    fn of(services: &Services) -> Self {
+        Self {
+            auth_url: services.ports.auth_url(),
+            catalog_url: services.ports.catalog_url(),
+            admin_email: ADMIN_EMAIL.to_owned(),
+            admin_password: services.admin_password.clone(),
+        }
+    }
+}
+
+/// The services that were named, or those of a running `dev`.
+async fn target(options: Options) -> Result<Option<Target>> {
+    if let (Some(auth_url), Some(catalog_url)) = (options.target_auth, options.target_catalog) {
+        let variable = |name| env::var(name).with_context(|| format!("set {name}"));
+        return Ok(Some(Target {
+            auth_url,
+            catalog_url,
+            admin_email: variable("IHUMAN_ADMIN_EMAIL")?,
+            admin_password: variable("IHUMAN_ADMIN_PASSWORD")?,
+        }));
+    }
+    let Some(running) = Running::read(&workspace::home()?) else { return Ok(None) };
+    if !http::ready(&running.auth_url).await || !http::ready(&running.catalog_url).await {
+        return Ok(None);
+    }
+    println!("With the services of `cargo xtask dev`");
+    Ok(Some(Target {
+        auth_url: running.auth_url,
+        catalog_url: running.catalog_url,
+        admin_email: running.admin_email,
+        admin_password: running.admin_password,
+    }))
+}
