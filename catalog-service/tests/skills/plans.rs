@@ -50,7 +50,7 @@ pub(crate) async fn plan(
 }
 
 async fn run(conn: &mut PgConnection, statement: String) -> Vec<PgRow> {
-    #[expect(clippy::disallowed_types, reason = "the texts are those of the store")]
+    #[expect(clippy::disallowed_methods, reason = "the texts are those of the store")]
     let statement = AssertSqlSafe(statement);
     sqlx::raw_sql(statement).fetch_all(conn).await.unwrap()
 }
