@@ -41,9 +41,17 @@ fn no_status_code_is_chosen_outside_of_the_error_type_and_the_server() {
         let allowed = path.ends_with("shared/src/error.rs")
             || source.is_below("server")
             || source.is_below("testing");
-        let chooses = ["tonic::Code", "[Code::", " Code::", "(Code::", "Status::internal(", "Status::invalid_argument(", "Status::new("]
-            .iter()
-            .any(|it| source.code.contains(it));
+        let chooses = [
+            "tonic::Code",
+            "[Code::",
+            " Code::",
+            "(Code::",
+            "Status::internal(",
+            "Status::invalid_argument(",
+            "Status::new(",
+        ]
+        .iter()
+        .any(|it| source.code.contains(it));
         assert!(allowed || !chooses, "{path} chooses a status code");
     }
 }
