@@ -11,9 +11,9 @@ use tonic::{Status, service::interceptor::InterceptedService, transport::Channel
 
 use crate::support::Catalog;
 
-type Audit = AuditServiceClient<InterceptedService<Channel, Caller>>;
+pub(crate) type Audit = AuditServiceClient<InterceptedService<Channel, Caller>>;
 
-fn audit(catalog: &Catalog, caller: &Caller) -> Audit {
+pub(crate) fn audit(catalog: &Catalog, caller: &Caller) -> Audit {
     AuditServiceClient::with_interceptor(catalog.service.channel.clone(), caller.clone())
 }
 

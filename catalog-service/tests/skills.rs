@@ -5,7 +5,7 @@ mod create;
 mod limits;
 mod list;
 pub(crate) mod plans;
-mod rate;
+pub(crate) mod rate;
 mod schema;
 mod search;
 

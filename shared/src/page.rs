@@ -10,6 +10,9 @@ use crate::{Error, Result};
 const SIZE_DEFAULT: i32 = 50;
 /// How many items a page has at the most; who asks for more gets these.
 const SIZE_MAX: i32 = 200;
+/// How many bytes the items of a page have at the most, by the caller's estimate;
+/// a client takes a message of 4 MiB unless it was told to take more.
+const BYTES_MAX: usize = 1024 * 1024;
 /// No token of ours is longer.
 const TOKEN_MAX: usize = 1024;
 
@@ -54,11 +57,29 @@ impl<C: Serialize + DeserializeOwned> Page<C> {
 
     /// Cuts rows that were read with [`limit`](Self::limit) to the page, and makes
     /// the token of the next one; `key` is what the list is sorted by.
-    pub fn cut<T>(&self, mut rows: Vec<T>, key: impl FnOnce(&T) -> C) -> Result<(Vec<T>, String)> {
-        if rows.len() <= self.size {
+    pub fn cut<T>(&self, rows: Vec<T>, key: impl FnOnce(&T) -> C) -> Result<(Vec<T>, String)> {
+        self.cut_to_fit(rows, |_| 0, key)
+    }
+
+    /// The same, and shorter where the rows are long: `bytes` says how long one is.
+    pub fn cut_to_fit<T>(
+        &self,
+        mut rows: Vec<T>,
+        bytes: impl Fn(&T) -> usize,
+        key: impl FnOnce(&T) -> C,
+    ) -> Result<(Vec<T>, String)> {
+        let mut left = BYTES_MAX;
+        let mut fits = |row: &T| {
+            left = left.saturating_sub(bytes(row));
+            left > 0
+        };
+        // One row at the least, or the list would never end.
+        let fitting = rows.iter().map_while(|row| fits(row).then_some(())).count().max(1);
+        let size = self.size.min(fitting);
+        if rows.len() <= size {
             return Ok((rows, String::new()));
         }
-        rows.truncate(self.size);
+        rows.truncate(size);
         let token = match rows.last() {
             Some(last) => {
                 let token = serde_json::to_vec(&(&self.filter, key(last)));
@@ -106,6 +127,18 @@ mod tests {
         }
 
         assert_eq!(seen, items);
+    }
+
+    #[test]
+    fn a_page_of_long_items_is_shorter_and_never_empty() {
+        let page = Page::<usize>::parse(10, "", &"all").unwrap();
+
+        let (short, token) = page.cut_to_fit(vec![400_000; 5], |it| *it, |it| *it).unwrap();
+        assert_eq!((short.len(), token.is_empty()), (2, false));
+        let (one, token) = page.cut_to_fit(vec![2 * BYTES_MAX; 2], |it| *it, |it| *it).unwrap();
+        assert_eq!((one.len(), token.is_empty()), (1, false));
+        let (last, token) = page.cut_to_fit(vec![2 * BYTES_MAX], |it| *it, |it| *it).unwrap();
+        assert_eq!((last.len(), token.is_empty()), (1, true));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Reading the audit trail, which the service may only add to by itself.
 
 pub mod rpc;
-mod store;
+pub mod store;
 
 use chrono::{DateTime, Utc};
 use ihuman_shared::{Error, Result, page::Page, parse};
@@ -9,7 +9,7 @@ use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-pub use store::AuditRecord;
+pub use self::store::AuditRecord;
 
 /// Which records to list; what is not set does not matter.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -68,5 +68,13 @@ pub async fn list(
     let records = store::list(&mut tx, filter, page.after, page.limit()).await?;
     tx.commit().await?;
 
-    page.cut(records, |last| last.audit_log_id)
+    page.cut_to_fit(records, AuditRecord::bytes, |last| last.audit_log_id)
+}
+
+impl AuditRecord {
+    /// How many bytes its values have, about.
+    fn bytes(&self) -> usize {
+        let values = self.old_values.iter().chain(&self.new_values);
+        values.map(|it| it.to_string().len()).sum()
+    }
 }

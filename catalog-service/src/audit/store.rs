@@ -11,7 +11,7 @@ use super::{Filter, Outcome};
 /// Begins the transaction that records are read in, as the role that may. Each is
 /// planned for the filters that are set: one plan for all would use no index of
 /// theirs.
-pub(super) const READ: &str = "begin read only; set local role ihuman_audit; \
+pub const READ: &str = "begin read only; set local role ihuman_audit; \
      set local plan_cache_mode = 'force_custom_plan'";
 
 /// How far the clock that made an id may be from the one that made `created_at`.
@@ -39,7 +39,7 @@ pub struct AuditRecord {
 }
 
 /// At most `limit` records, newest first, older than the one with id `after`.
-pub(super) async fn list(
+pub async fn list(
     conn: &mut PgConnection,
     filter: &Filter,
     after: Option<Uuid>,

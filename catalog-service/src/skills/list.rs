@@ -96,6 +96,6 @@ pub async fn list(
     let listed = store::list(&mut tx, filter, sort, page.after.as_ref(), page.limit()).await?;
     tx.commit().await?;
 
-    let (listed, next) = page.cut(listed, |last| last.key.clone())?;
+    let (listed, next) = page.cut_to_fit(listed, |it| it.skill.bytes(), |last| last.key.clone())?;
     Ok((listed.into_iter().map(|it| it.skill).collect(), next))
 }

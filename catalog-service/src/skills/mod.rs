@@ -233,6 +233,14 @@ async fn refuse<T>(db: &PgPool, caller: &Principal, path: &str) -> Result<T> {
 }
 
 impl Skill {
+    /// How many bytes its texts have in a list, about.
+    fn bytes(&self) -> usize {
+        let metadata: usize = self.metadata.iter().map(|(key, it)| key.len() + it.len()).sum();
+        let tools: usize = self.allowed_tools.iter().map(String::len).sum();
+        let others = [&self.description, &self.license, &self.compatibility, &self.category];
+        metadata + tools + others.into_iter().map(String::len).sum::<usize>()
+    }
+
     /// What is run at its version.
     fn content(&self) -> SkillVersion<'_> {
         SkillVersion {

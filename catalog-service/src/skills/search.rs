@@ -63,7 +63,7 @@ pub async fn search(db: &PgPool, query: &Query, page: &Page<Key>) -> Result<(Vec
     let found = store::search(&mut tx, &words, &name, after, page.limit()).await?;
     tx.commit().await?;
 
-    page.cut(found, |last| (last.rank.to_bits(), last.skill.skill_id))
+    page.cut_to_fit(found, |it| it.skill.bytes(), |last| (last.rank.to_bits(), last.skill.skill_id))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use catalog_service::audit::store::READ;
 use ihuman_proto::catalog::v1::{AuditOutcome, AuditRecord, ListAuditRecordsRequest};
 use ihuman_shared::{
     access::Role,
@@ -237,7 +238,7 @@ async fn no_filter_reads_the_whole_table() {
             arguments[*position] = value;
         }
         let arguments = [&arguments[..], &["51"]].concat();
-        let plan = plan(&mut conn, LIST, &arguments).await;
+        let plan = plan(&mut conn, READ, LIST, &arguments).await;
         assert!(plan.contains(index) && !plan.contains("Seq Scan"), "{filters:?}\n{plan}");
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{Audit, audit, list};
 use crate::{
-    skills::{Skills, a_skill, create, object, skills},
+    skills::{Skills, a_skill, create, object, rate::execute, skills},
     support::Catalog,
 };
 
@@ -122,17 +122,7 @@ async fn archiving_and_rating_a_skill_are_recorded() {
     let mut trail = Trail::start().await;
     let skill = trail.skills.create_skill(create(a_skill("recorded"))).await.unwrap();
     let skill_id = skill.into_inner().skill.unwrap().id;
-    sqlx::query(
-        "insert into catalog.executions (execution_id, skill_id, skill_version, parameters, state,
-             max_attempts, priority, created_by)
-         values ($1, $2, 1, '{}', 'succeeded', 1, 5, $3)",
-    )
-    .bind(Uuid::now_v7())
-    .bind(Uuid::parse_str(&skill_id).unwrap())
-    .bind(trail.developer.user_id)
-    .execute(&trail.catalog.database.superuser)
-    .await
-    .unwrap();
+    execute(&trail.catalog, &skill_id, &trail.developer, "succeeded").await;
 
     let rate = |stars| RateSkillRequest { skill_id: skill_id.clone(), stars };
     trail.skills.rate_skill(rate(4)).await.unwrap();

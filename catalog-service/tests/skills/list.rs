@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use ihuman_proto::catalog::v1::{
-    ArchiveSkillRequest, Difficulty, ListSkillsRequest, Skill, SkillSort,
+    ArchiveSkillRequest, Difficulty, ListAuditRecordsRequest, ListSkillsRequest,
+    SearchSkillsRequest, Skill, SkillSort,
 };
-use ihuman_shared::testing::violations;
+use ihuman_shared::{access::Role, testing::violations};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -122,7 +123,7 @@ async fn a_rating_that_no_decimal_holds_does_not_break_its_page() {
 #[tokio::test]
 async fn each_filter_keeps_what_it_names_and_all_work_together() {
     let (catalog, developer, mut client) = start().await;
-    let other = catalog.credentials.person(ihuman_shared::access::Role::Developer).await;
+    let other = catalog.credentials.person(Role::Developer).await;
     let tagged = |name: &str, category: &str, difficulty: Difficulty, tags: &[&str]| Skill {
         category: category.to_owned(),
         difficulty: difficulty.into(),
@@ -200,6 +201,30 @@ async fn a_page_has_fifty_skills_unless_the_request_says_so_and_never_more_than_
     assert_eq!(size(&mut client, 7).await.unwrap(), 7);
     assert_eq!(size(&mut client, 1000).await.unwrap(), 200);
     assert_eq!(violations(&size(&mut client, -1).await.unwrap_err()), ["page_size"]);
+}
+
+#[tokio::test]
+async fn skills_with_long_texts_make_shorter_pages() {
+    let (catalog, _, mut client) = start().await;
+    for number in 0..50 {
+        let long = Skill {
+            metadata: (0..32).map(|it| (it.to_string(), "v".repeat(1024))).collect(),
+            allowed_tools: (0..64).map(|it| format!("{it:ä>200}")).collect(),
+            ..a_skill(&format!("long-{number}"))
+        };
+        publish(&mut client, long).await.unwrap();
+    }
+
+    let listed = names(&mut client, ListSkillsRequest::default()).await;
+    let request = SearchSkillsRequest { query: "long".to_owned(), ..Default::default() };
+    let found = client.search_skills(request).await.unwrap().into_inner();
+    let admin = catalog.credentials.person(Role::Admin).await;
+    let mut audit = crate::audit::audit(&catalog, &admin);
+    let records = audit.list_audit_records(ListAuditRecordsRequest::default()).await.unwrap();
+
+    assert_eq!(listed.len(), 50);
+    assert!(!found.next_page_token.is_empty() && !found.matches.is_empty());
+    assert!(!records.into_inner().next_page_token.is_empty());
 }
 
 #[tokio::test]

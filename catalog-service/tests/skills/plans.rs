@@ -1,5 +1,6 @@
 //! The plans of the queries that lists and searches run, at a realistic size.
 
+use catalog_service::skills::store::READ;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
@@ -32,20 +33,24 @@ pub(crate) async fn insert_skills(db: &PgPool, author_id: Uuid, count: i32) {
     }
 }
 
-/// The plan of a query, made for these arguments as the service has it made.
-pub(crate) async fn plan(conn: &mut PgConnection, query: &str, arguments: &[&str]) -> String {
-    let explain = format!("explain execute listed ({})", arguments.join(", "));
-    run(conn, "set plan_cache_mode = force_custom_plan; set search_path = catalog".to_owned())
-        .await;
+/// The plan of a query for these arguments, in a transaction begun with `begin`, as
+/// the service begins it.
+pub(crate) async fn plan(
+    conn: &mut PgConnection,
+    begin: &str,
+    query: &str,
+    arguments: &[&str],
+) -> String {
+    run(conn, format!("set search_path = catalog; {begin}")).await;
     run(conn, format!("prepare listed as {query}")).await;
-    let rows = run(conn, explain).await;
-    run(conn, "deallocate listed".to_owned()).await;
+    let rows = run(conn, format!("explain execute listed ({})", arguments.join(", "))).await;
+    run(conn, "rollback; deallocate listed".to_owned()).await;
     let lines: Vec<String> = rows.iter().map(|it| it.get(0)).collect();
     lines.join("\n")
 }
 
 async fn run(conn: &mut PgConnection, statement: String) -> Vec<PgRow> {
-    #[expect(clippy::disallowed_types, reason = "the texts are those of the store")]
+    #[expect(clippy::disallowed_methods, reason = "the texts are those of the store")]
     let statement = AssertSqlSafe(statement);
     sqlx::raw_sql(statement).fetch_all(conn).await.unwrap()
 }
@@ -84,7 +89,7 @@ async fn no_list_and_no_search_reads_a_whole_table() {
             (BY_RATING, vec!["2.5", &id]),
         ] {
             let arguments = [filter.to_vec(), after, vec!["51"]].concat();
-            let plan = plan(&mut conn, query, &arguments).await;
+            let plan = plan(&mut conn, READ, query, &arguments).await;
             assert!(!plan.contains("Seq Scan"), "{query}{arguments:?}\n{plan}");
         }
     }
@@ -94,7 +99,7 @@ async fn no_list_and_no_search_reads_a_whole_table() {
         ("'\"skill 77\"'", ["1.5", id.as_str()]),
     ] {
         let arguments = [vec![words, "'skill-77'"], after.to_vec(), vec!["51"]].concat();
-        let plan = plan(&mut conn, SEARCH, &arguments).await;
+        let plan = plan(&mut conn, READ, SEARCH, &arguments).await;
         assert!(plan.contains("skills_search_idx") && !plan.contains("Seq Scan"), "{plan}");
     }
     let page: Vec<Uuid> = sqlx::query_scalar("select skill_id from catalog.skills limit 50")
@@ -103,6 +108,6 @@ async fn no_list_and_no_search_reads_a_whole_table() {
         .unwrap();
     let page: Vec<String> = page.iter().map(|it| format!("'{it}'")).collect();
     let page = format!("array[{}]::uuid[]", page.join(", "));
-    let plan = plan(&mut conn, HEADS, &[&page]).await;
+    let plan = plan(&mut conn, READ, HEADS, &[&page]).await;
     assert!(!plan.contains("Seq Scan"), "{plan}");
 }

@@ -17,11 +17,11 @@ async fn rate(client: &mut Skills, skill_id: &str, stars: i32) -> Result<Skill, 
 }
 
 /// An execution of the skill by the caller, as the room of executions leaves it.
-async fn execute(catalog: &Catalog, skill_id: &str, caller: &Caller, state: &str) {
+pub(crate) async fn execute(catalog: &Catalog, skill_id: &str, caller: &Caller, state: &str) {
     sqlx::query(
-        "insert into catalog.executions (execution_id, skill_id, skill_version, parameters, state,
-             max_attempts, priority, created_by)
-         values ($1, $2, 1, '{}', $3, 1, 5, $4)",
+        "insert into catalog.executions (execution_id, skill_id, skill_version, parameters, size,
+             state, max_attempts, priority, created_by)
+         values ($1, $2, 1, '{}', 2, $3, 1, 5, $4)",
     )
     .bind(Uuid::now_v7())
     .bind(Uuid::parse_str(skill_id).unwrap())

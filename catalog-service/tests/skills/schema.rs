@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use catalog_service::skills::schema::validate;
 use ihuman_proto::catalog::v1::Skill;
-use ihuman_shared::{Error, Result, testing::violations};
+use ihuman_shared::{Error, Result, parse, testing::violations};
 use serde_json::{Value, json};
 use tonic::Status;
 use uuid::Uuid;
@@ -125,6 +125,9 @@ async fn a_schema_that_asks_for_endless_work_is_refused() {
         assert_eq!(violations(&status), ["skill.parameters_schema"]);
     }
     assert!(started.elapsed() < SOON);
+    let long = publish_schema(&mut client, doubling(100, once)).await.unwrap();
+    let long = parse::object("it", long.parameters_schema.unwrap(), usize::MAX).unwrap();
+    assert!(check(&long, &json!({})).is_ok());
 }
 
 #[test]
