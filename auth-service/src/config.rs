@@ -1,6 +1,6 @@
 //! Everything that differs between one deployment of auth-service and another.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use clap::{Parser, Subcommand};
 use ihuman_shared::{platform::PlatformConfig, telemetry::TelemetryConfig};
@@ -35,11 +35,11 @@ pub struct Config {
 #[command(next_help_heading = "Identity")]
 pub struct IdentityConfig {
     /// How long an access token lasts, as in "1h".
-    #[arg(long, env, default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, env, default_value = "1h", value_parser = lifetime)]
     pub jwt_expires_in: Duration,
 
     /// How long a refresh token lasts, as in "7d".
-    #[arg(long, env, default_value = "7d", value_parser = humantime::parse_duration)]
+    #[arg(long, env, default_value = "7d", value_parser = lifetime)]
     pub jwt_refresh_expires_in: Duration,
 
     /// What API keys begin with: 1 to 16 characters of a-z and 0-9.
@@ -64,6 +64,17 @@ pub enum Command {
     /// Asks the service at the configured address whether it is ready, for a
     /// container's health check.
     Probe,
+}
+
+/// The shortest and the longest lifetime of a token.
+const LIFETIMES: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(366 * 24 * 60 * 60);
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(lifetime) if LIFETIMES.contains(&lifetime) => Ok(lifetime),
+        _ => Err("must be from 1s to 366d".to_owned()),
+    }
 }
 
 fn api_key_prefix(text: &str) -> Result<String, String> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use ihuman_shared::{
     clock::Clock,
     credentials::{ApiKeyHasher, Authenticator, Sealer},
@@ -51,8 +51,10 @@ impl Context {
         }))
     }
 
+    /// The current time in microseconds, which is what PostgreSQL keeps: an answer
+    /// says the same before it was stored and after.
     pub(crate) fn now(&self) -> DateTime<Utc> {
-        self.clock.now()
+        self.clock.now().trunc_subsecs(6)
     }
 
     /// How long an access token lasts.

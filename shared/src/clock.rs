@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 
 /// The system's clock, plus what a test moved it by.
 #[derive(Clone, Debug, Default)]
@@ -14,9 +14,11 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The current time.
+    /// The current time, in microseconds: as exact as PostgreSQL keeps it, so that a
+    /// time is the same before it was stored and after.
     pub fn now(&self) -> DateTime<Utc> {
-        Utc::now() + TimeDelta::milliseconds(self.offset_ms.load(Ordering::Relaxed))
+        Utc::now().trunc_subsecs(6)
+            + TimeDelta::milliseconds(self.offset_ms.load(Ordering::Relaxed))
     }
 
     /// Moves this clock and its clones ahead.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{Error, Result, error::Violation};
 
 /// Integers up to here are exact in a JSON number of `google.protobuf.Value`.
-const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
+pub(crate) const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// How many violations an error names: it travels in headers, which are limited.
 const VIOLATIONS_MAX: usize = 20;

@@ -66,6 +66,8 @@ fn reflection(names: &[String]) -> Builder<'static> {
     let builder = Builder::configure()
         .register_encoded_file_descriptor_set(ihuman_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // The details of errors, so that grpcurl can print them.
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         .with_service_name("grpc.health.v1.Health");
     names.iter().fold(builder, Builder::with_service_name)
 }

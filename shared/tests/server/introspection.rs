@@ -123,6 +123,26 @@ async fn reflection_lists_what_is_served_in_both_of_its_versions() {
 }
 
 #[tokio::test]
+async fn reflection_knows_the_details_that_errors_carry() {
+    use tonic_reflection::pb::v1;
+    let server = Server::start(Default::default()).await;
+    let symbol = "google.rpc.ErrorInfo".to_owned();
+
+    let ask = v1::server_reflection_request::MessageRequest::FileContainingSymbol(symbol);
+    let ask = v1::ServerReflectionRequest { host: String::new(), message_request: Some(ask) };
+    let mut client =
+        v1::server_reflection_client::ServerReflectionClient::new(server.channel().await);
+    let answer = client.server_reflection_info(tokio_stream::once(ask)).await.unwrap();
+
+    let message = answer.into_inner().message().await.unwrap().unwrap().message_response.unwrap();
+    let found = v1::server_reflection_response::MessageResponse::FileDescriptorResponse;
+    assert_eq!(
+        std::mem::discriminant(&message),
+        std::mem::discriminant(&found(Default::default()))
+    );
+}
+
+#[tokio::test]
 async fn metrics_count_and_time_each_method_under_names_of_the_contract_alone() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

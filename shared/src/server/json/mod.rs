@@ -26,6 +26,7 @@ use tower::ServiceExt as _;
 
 pub(super) use self::error::refuse;
 use super::{methods, status};
+use crate::parse::INTEGER_MAX;
 
 /// The longest body that is read, in bytes; tonic's limit for a message.
 const BODY_MAX: usize = 4 << 20;
@@ -143,7 +144,9 @@ async fn from_grpc(response: Response, method: &MethodDescriptor) -> Result<Resp
         frame.get(FRAME_HEADER..).filter(|_| frame[0] == 0).ok_or_else(status::internal)?;
     let message =
         DynamicMessage::decode(method.output(), message).map_err(|_| status::internal())?;
-    let json = serde_json::to_vec(&message).map_err(|_| status::internal())?;
+    let mut json = serde_json::to_value(&message).map_err(|_| status::internal())?;
+    drop_empty_fractions(&mut json);
+    let json = serde_json::to_vec(&json).map_err(|_| status::internal())?;
 
     for name in ABOUT_THE_BODY {
         parts.headers.remove(name);
@@ -152,9 +155,38 @@ async fn from_grpc(response: Response, method: &MethodDescriptor) -> Result<Resp
     Ok(Response::from_parts(parts, Body::from(json)))
 }
 
+/// Writes whole doubles as protobuf's JSON does: 100 and not 100.0.
+fn drop_empty_fractions(json: &mut serde_json::Value) {
+    match json {
+        serde_json::Value::Number(number) => {
+            let whole = number.as_f64().filter(|it| it.fract() == 0.0 && it.abs() <= INTEGER_MAX);
+            if let Some(whole) = whole.filter(|_| number.is_f64()) {
+                *number = serde_json::Number::from(whole as i64);
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(drop_empty_fractions),
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(drop_empty_fractions),
+        _ => {}
+    }
+}
+
 fn ok_or_status(headers: &HeaderMap) -> Result<(), Status> {
     match Status::from_header_map(headers) {
         Some(status) if status.code() != Code::Ok => Err(status),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_have_no_fraction() {
+        let mut json = serde_json::json!({"a": [100.0, -2.0, 0.5, 1e300], "b": {"c": 7}});
+
+        drop_empty_fractions(&mut json);
+
+        assert_eq!(json.to_string(), r#"{"a":[100,-2,0.5,1e+300],"b":{"c":7}}"#);
     }
 }

@@ -1,0 +1,72 @@
+//! Hashing under load.
+
+use std::time::{Duration, Instant};
+
+use ihuman_proto::{auth::v1 as pb, error::v1::ErrorReason as Reason};
+use ihuman_shared::{access::Role, testing::reason};
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use crate::support::{Auth, EMAIL, PASSWORD};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_logs_in_beyond_what_can_be_hashed_is_told_to_come_again_and_others_notice_nothing() {
+    let auth = Auth::start().await;
+    auth.register(EMAIL).await;
+    let caller = auth.credentials.person(Role::Viewer).await;
+    auth.accepts(&caller).await.unwrap();
+
+    let logins: Vec<_> = (0..100)
+        .map(|_| {
+            let mut client = auth.auth();
+            let (email, password) = (EMAIL.to_owned(), PASSWORD.to_owned());
+            tokio::spawn(async move { client.login(pb::LoginRequest { email, password }).await })
+        })
+        .collect();
+    let mut slowest = Duration::ZERO;
+    while !logins.iter().all(tokio::task::JoinHandle::is_finished) {
+        let started = Instant::now();
+        auth.accepts(&caller).await.unwrap();
+        slowest = slowest.max(started.elapsed());
+    }
+    let mut refused = Vec::new();
+    for login in logins {
+        refused.extend(login.await.unwrap().err());
+    }
+
+    assert!(!refused.is_empty() && refused.len() < 100, "{} were refused", refused.len());
+    for status in refused {
+        assert_eq!((status.code(), reason(&status)), (Code::ResourceExhausted, Reason::Overloaded));
+        let retry = status.get_details_retry_info().unwrap();
+        assert_eq!(retry.retry_delay, Some(Duration::from_secs(1)));
+    }
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+}
+
+#[tokio::test]
+async fn only_an_argon2id_hash_is_stored() {
+    let auth = Auth::start().await;
+    auth.register(EMAIL).await;
+
+    let hash: String = auth.scalar("select password_hash from auth.users").await;
+
+    assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+}
+
+#[tokio::test]
+async fn a_stored_hash_that_asks_for_too_much_is_not_computed() {
+    let auth = Auth::start().await;
+    let user = auth.register(EMAIL).await;
+    auth.execute(
+        "update auth.users set password_hash = replace(password_hash, 'm=19456', 'm=1048576')
+         where user_id = $1",
+        user.id.parse().unwrap(),
+    )
+    .await;
+
+    let started = Instant::now();
+    let status = auth.login_with(EMAIL, PASSWORD).await.unwrap_err();
+
+    assert_eq!(reason(&status), Reason::LoginFailed);
+    assert!(started.elapsed() < Duration::from_secs(1));
+}

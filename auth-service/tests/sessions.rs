@@ -1,0 +1,148 @@
+//! Where an account is logged in, and how that ends.
+
+use chrono::TimeDelta;
+use ihuman_proto::{auth::v1 as pb, error::v1::ErrorReason as Reason};
+use ihuman_shared::{
+    access::Role,
+    testing::{Caller, reason, violations},
+};
+use uuid::Uuid;
+
+use crate::support::{Auth, EMAIL, bearer, named};
+
+async fn list(
+    auth: &Auth,
+    caller: &Caller,
+    page_size: i32,
+    page_token: &str,
+) -> pb::ListSessionsResponse {
+    let request = pb::ListSessionsRequest { page_size, page_token: page_token.to_owned() };
+    auth.sessions(caller).list_sessions(request).await.unwrap().into_inner()
+}
+
+async fn revoke(auth: &Auth, caller: &Caller, session_id: &str) -> Result<(), tonic::Status> {
+    let request = pb::RevokeSessionRequest { session_id: session_id.to_owned() };
+    auth.sessions(caller).revoke_session(named("revoke-1", request)).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_list_has_the_live_sessions_of_the_caller_newest_first() {
+    let auth = Auth::start().await;
+    let (user, first) = auth.person(EMAIL).await;
+    let second = auth.login(EMAIL).await;
+    let third = auth.login(EMAIL).await;
+    auth.person("bob@example.com").await;
+    let caller = bearer(&user, &third);
+    revoke(&auth, &caller, &second.session_id).await.unwrap();
+
+    let sessions = list(&auth, &caller, 0, "").await.sessions;
+
+    let ids: Vec<_> = sessions.iter().map(|it| (it.id.as_str(), it.current)).collect();
+    assert_eq!(ids, [(third.session_id.as_str(), true), (&first.session_id, false)]);
+    assert_eq!(sessions[0].ip_address, "127.0.0.1");
+    assert!(sessions[0].user_agent.starts_with("tonic/"), "{}", sessions[0].user_agent);
+    assert_eq!(
+        sessions[0].expire_time.unwrap().seconds,
+        third.refresh_token_expire_time.unwrap().seconds
+    );
+    assert_eq!(sessions[0].create_time, sessions[0].refresh_time);
+}
+
+#[tokio::test]
+async fn an_expired_session_is_not_live_and_a_refreshed_one_is() {
+    let auth = Auth::start().await;
+    let (user, old) = auth.person(EMAIL).await;
+    let kept = auth.login(EMAIL).await;
+    auth.service.clock.advance(TimeDelta::days(6));
+    let kept = auth.refresh(&kept.refresh_token, "").await.unwrap();
+    auth.service.clock.advance(TimeDelta::days(2));
+    let kept = auth.refresh(&kept.refresh_token, "").await.unwrap();
+
+    let sessions = list(&auth, &bearer(&user, &kept), 0, "").await.sessions;
+
+    assert_eq!(sessions.len(), 1);
+    assert_ne!(sessions[0].id, old.session_id);
+    assert!(sessions[0].refresh_time.unwrap().seconds > sessions[0].create_time.unwrap().seconds);
+}
+
+#[tokio::test]
+async fn pages_of_sessions_follow_one_another() {
+    let auth = Auth::start().await;
+    let caller = auth.credentials.person(Role::Viewer).await;
+    auth.execute(
+        "insert into auth.sessions (session_id, user_id, auth_time, refreshed_at, expires_at)
+         select gen_random_uuid(), $1, now(), now(), now() + interval '1 day' from generate_series(1, 6)",
+        caller.user_id,
+    )
+    .await;
+
+    let (mut token, mut seen) = (String::new(), Vec::new());
+    loop {
+        let page = list(&auth, &caller, 3, &token).await;
+        assert!(page.sessions.len() <= 3);
+        seen.extend(page.sessions.into_iter().map(|it| it.id));
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+
+    assert_eq!(seen.len(), 7);
+    assert!(seen.is_sorted_by(|one, next| one > next));
+    let bad = pb::ListSessionsRequest { page_size: -1, page_token: String::new() };
+    let status = auth.sessions(&caller).list_sessions(bad).await.unwrap_err();
+    assert_eq!(violations(&status), ["page_size"]);
+}
+
+#[tokio::test]
+async fn a_revoked_session_is_over_on_every_replica_within_a_second() {
+    let auth = Auth::start().await;
+    let (user, here) = auth.person(EMAIL).await;
+    let there = auth.login(EMAIL).await;
+    let replica = auth.replica().await;
+    let (caller, lost) = (bearer(&user, &here), bearer(&user, &there));
+    replica.accepts(&lost).await.unwrap();
+
+    revoke(&auth, &caller, &there.session_id).await.unwrap();
+    let (one, two) =
+        tokio::join!(auth.refuses_within_a_second(&lost), replica.refuses_within_a_second(&lost));
+
+    assert_eq!(reason(&one), Reason::CredentialsRevoked);
+    assert_eq!(reason(&two), Reason::CredentialsRevoked);
+    let refresh = auth.refresh(&there.refresh_token, "").await.unwrap_err();
+    assert_eq!(reason(&refresh), Reason::CredentialsRevoked);
+    assert!(auth.accepts(&caller).await.is_ok());
+    let record = auth.audited("session.revoke").await;
+    record.is_by(&caller);
+    assert_eq!(record.request_id, "revoke-1");
+    assert_eq!(record.entity, ("session".to_owned(), there.session_id.clone()));
+}
+
+#[tokio::test]
+async fn revoking_a_revoked_session_changes_nothing() {
+    let auth = Auth::start().await;
+    let (user, here) = auth.person(EMAIL).await;
+    let there = auth.login(EMAIL).await;
+    let caller = bearer(&user, &here);
+
+    revoke(&auth, &caller, &there.session_id).await.unwrap();
+    revoke(&auth, &caller, &there.session_id).await.unwrap();
+
+    assert_eq!(auth.audit("session.revoke").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_session_of_another_looks_like_none() {
+    let auth = Auth::start().await;
+    let owner = auth.credentials.person(Role::Viewer).await;
+    let admin = auth.credentials.person(Role::Admin).await;
+
+    let theirs = revoke(&auth, &admin, &owner.session_id.unwrap().to_string()).await.unwrap_err();
+    let none = revoke(&auth, &admin, &Uuid::now_v7().to_string()).await.unwrap_err();
+    let malformed = revoke(&auth, &admin, "7").await.unwrap_err();
+
+    assert_eq!(reason(&theirs), Reason::NotFound);
+    assert_eq!((theirs.message(), theirs.details()), (none.message(), none.details()));
+    assert_eq!(violations(&malformed), ["session_id"]);
+    assert!(auth.accepts(&owner).await.is_ok());
+}
