@@ -71,7 +71,7 @@ async fn any_interleaving(seed: u64) {
 
     assert_eq!(count(scene.db(), NOT_IN_ONE_PLACE).await, 0, "seed {seed}");
     assert_eq!(count(scene.db(), HISTORY_BROKEN).await, 0, "seed {seed}");
-    let winners = winners.lock().unwrap();
+    let winners = winners.lock().unwrap().clone();
     for id in &ids {
         let execution = scene.get(id).await;
         let won = winners.get(id).cloned().unwrap_or_default();

@@ -82,6 +82,54 @@ async fn a_watch_that_is_resumed_misses_nothing_and_repeats_nothing() {
     let (seen, ()) = tokio::join!(follow, report);
 
     assert_eq!(seen, (1..=104).collect::<Vec<_>>());
+    // Longer than what is read at once.
+    let mut watch = scene.watch(&id, 1).await;
+    for revision in 2..=104 {
+        assert_eq!(next_change(&mut watch).await.unwrap().revision, revision);
+    }
+    assert_eq!(next_change(&mut watch).await, None);
+}
+
+#[tokio::test]
+async fn a_watch_needs_no_hint_to_learn_of_a_change() {
+    let scene = Scene::start().await;
+    let id = scene.create().await.id;
+    let mut watch = scene.watch(&id, 1).await;
+
+    sqlx::query(
+        "with changed as (
+             update catalog.executions set revision = 2, state = 'cancelled'
+             where execution_id = $1::uuid returning execution_id)
+         insert into catalog.execution_history
+             (execution_id, revision, state, attempt, progress_percent, step, message)
+         select execution_id, 2, 'cancelled', 0, 0, '', '' from changed",
+    )
+    .bind(&id)
+    .execute(scene.db())
+    .await
+    .unwrap();
+
+    assert_eq!(next_change(&mut watch).await.unwrap().revision, 2);
+    assert_eq!(next_change(&mut watch).await, None);
+}
+
+#[tokio::test]
+async fn a_hint_of_what_never_was_does_no_harm() {
+    let scene = Scene::start().await;
+    let id = scene.create().await.id;
+    let mut watch = scene.watch(&id, 1).await;
+    for payload in [format!("{id}:7"), format!("{id}:"), "nonsense".into(), ",:,".into()] {
+        sqlx::query("select pg_notify('ihuman_executions', $1)")
+            .bind(payload)
+            .execute(scene.db())
+            .await
+            .unwrap();
+    }
+
+    scene.cancel(&id).await.unwrap();
+
+    assert_eq!(next_change(&mut watch).await.unwrap().revision, 2);
+    assert_eq!(next_change(&mut watch).await, None);
 }
 
 #[tokio::test]

@@ -141,7 +141,7 @@ async fn a_failed_attempt_is_taken_again_when_its_wait_is_over() {
     let request = pb::LeaseExecutionsRequest { wait, ..wanted(1) };
     let leased = scene.workers.clone().lease_executions(request).await.unwrap().into_inner();
 
-    assert_eq!(ids(&leased.leased_executions), [id.clone()]);
+    assert_eq!(ids(&leased.leased_executions), std::slice::from_ref(&id));
     scene.complete(&lease_of(&leased.leased_executions[0]), json!(1)).await;
     assert_eq!(scene.get(&id).await.error, None);
 }
