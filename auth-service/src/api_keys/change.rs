@@ -45,14 +45,17 @@ pub(crate) async fn update(
     if let Some(scopes) = &update.scopes {
         scopes.check_within("api_key.scopes", rights)?;
     }
-    let rate = update.rate_limit.flatten();
-    if let Some(rate) = rate.filter(|it| !it.is(&old)) {
+    let new_rate = update.rate_limit.flatten().filter(|it| !it.is(&old));
+    if let Some(rate) = new_rate {
         rate.check_for(caller, context.key_quota)?;
     }
     let new = update.applied_to(old.clone());
-    let others = store::count_live(&mut tx, old.user_id, &new.name, api_key_id, context.now());
-    if new.name != old.name && others.await?.has_name {
-        return Err(Error::AlreadyExists("api_key"));
+    if new.name != old.name {
+        let (name, now) = (&new.name, context.now());
+        let others = store::count_live(&mut tx, old.user_id, name, api_key_id, now).await?;
+        if others.has_name {
+            return Err(Error::AlreadyExists("api_key"));
+        }
     }
 
     let version = store::update(&mut tx, api_key_id, new.mutable()).await?;
@@ -77,8 +80,7 @@ pub(crate) async fn rotate(
     overlap: Duration,
     key: Option<Key>,
 ) -> Result<(ApiKey, Secret)> {
-    let credential =
-        credentials::ApiKey::generate(&context.config.api_key_prefix, api_key_id)?;
+    let credential = credentials::ApiKey::generate(&context.config.api_key_prefix, api_key_id)?;
     let text = credential.text();
     let sealed = context.answers.seal(&api_key_id.to_string(), text.as_bytes())?;
 

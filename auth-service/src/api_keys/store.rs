@@ -73,10 +73,8 @@ pub(crate) async fn find(conn: &mut PgConnection, api_key_id: Uuid) -> Result<Op
     let api_key = sqlx::query_as!(
         ApiKey,
         r#"select api_key_id, user_id, name, scopes, expires_at, revoked_at, created_at,
-                  last_used_at, case when previous_expires_at > now() then previous_expires_at end
-                      as previous_expires_at,
-                  ip_allow_list, rate_limit_requests, rate_limit_window_ms,
-                  metadata as "metadata: Json<BTreeMap<String, String>>"
+                  last_used_at, previous_expires_at, ip_allow_list, rate_limit_requests,
+                  rate_limit_window_ms, metadata as "metadata: Json<BTreeMap<String, String>>"
            from api_keys where api_key_id = $1"#,
         api_key_id,
     )
@@ -106,10 +104,8 @@ pub(crate) async fn list(
     let api_keys = sqlx::query_as!(
         ApiKey,
         r#"select api_key_id, user_id, name, scopes, expires_at, revoked_at, created_at,
-                  last_used_at, case when previous_expires_at > now() then previous_expires_at end
-                      as previous_expires_at,
-                  ip_allow_list, rate_limit_requests, rate_limit_window_ms,
-                  metadata as "metadata: Json<BTreeMap<String, String>>"
+                  last_used_at, previous_expires_at, ip_allow_list, rate_limit_requests,
+                  rate_limit_window_ms, metadata as "metadata: Json<BTreeMap<String, String>>"
            from api_keys
            where user_id = $1 and ($2::uuid is null or api_key_id < $2)
              and ($3::timestamptz is null

@@ -43,7 +43,10 @@ impl AllowList {
     /// `InvalidFields`, which names each one that is neither an address nor a network.
     pub(crate) fn parse(field: &str, texts: &[String]) -> Result<Self> {
         if texts.len() > NETWORKS_MAX {
-            return Err(Error::invalid(field, format!("must have at most {NETWORKS_MAX} networks")));
+            return Err(Error::invalid(
+                field,
+                format!("must have at most {NETWORKS_MAX} networks"),
+            ));
         }
         let networks: Vec<_> = texts.iter().map(|it| network(it)).collect();
         let allowed = "must be an address, or a network such as \"10.0.0.0/8\"";
@@ -72,7 +75,9 @@ impl RequestRate {
             return Err(Error::invalid(format!("{field}.max_requests"), problem));
         }
         match u32::try_from(window.as_millis()) {
-            Ok(window_ms) if WINDOWS.contains(&window) && window.subsec_nanos() % 1_000_000 == 0 => {
+            Ok(window_ms)
+                if WINDOWS.contains(&window) && window.subsec_nanos() % 1_000_000 == 0 =>
+            {
                 Ok(RequestRate { max_requests, window_ms })
             }
             _ => {

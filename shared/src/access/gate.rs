@@ -7,14 +7,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, Request, Response, request::Parts};
+use http::{Request, Response, request::Parts};
 use sqlx::PgPool;
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-use super::{
-    Grant, Origin, Principal, Quota, RateLimit, Rule, Rules, Standing, Subject, TrustedProxies,
-};
+use super::{Grant, Origin, Principal, Quota, RateLimit, Rules, Standing, Subject, TrustedProxies};
 use crate::{
     Error, Result,
     audit::{self, Actor},

@@ -60,7 +60,9 @@ impl LastUses {
         if let Err(error) = written.await {
             tracing::warn!(%error, "can't write when API keys were used");
             let mut newer = self.0.uses.lock().unwrap_or_else(PoisonError::into_inner);
-            uses.into_iter().for_each(|(id, at)| drop(newer.entry(id).or_insert(at)));
+            for (id, at) in uses {
+                newer.entry(id).or_insert(at);
+            }
         }
     }
 }

@@ -193,9 +193,8 @@ mod tests {
         let wanted = lease.wanted(QUOTA, now);
         lease.add(QUOTA, grant(wanted, 1000), now);
 
-        let low = (0..wanted).filter(|_| {
-            matches!(lease.take(QUOTA, now), Taken::Decided { low: true, .. })
-        });
+        let low = (0..wanted)
+            .filter(|_| matches!(lease.take(QUOTA, now), Taken::Decided { low: true, .. }));
 
         assert_eq!(low.count(), 10);
     }
