@@ -14,7 +14,8 @@ alter table auth.api_keys
     add column previous_secret_hash  bytea,
     add column previous_expires_at   timestamptz,
     add constraint api_keys_rate_limit_check
-        check ((rate_limit_requests is null) = (rate_limit_window_ms is null)),
+        check ((rate_limit_requests is null) = (rate_limit_window_ms is null)
+               and rate_limit_requests > 0 and rate_limit_window_ms > 0),
     add constraint api_keys_previous_check
         check ((previous_secret_hash is null) = (previous_expires_at is null));
 

@@ -69,6 +69,7 @@ async fn a_key_is_refused_from_where_it_may_not_be_used() {
     let caller = keyed(&owner, &api_key, &key);
 
     let elsewhere = auth.accepts(&caller).await.unwrap_err();
+    let refused = auth.audited("/ihuman.auth.v1.AuthService/GetCurrentUser").await;
     let here = pb::ApiKey { ip_allow_list: texts(&["127.0.0.0/8"]), ..api_key.clone() };
     auth.update_key(&owner, here, &["ip_allow_list"]).await.unwrap();
     auth.answers_within_a_second(&caller, None).await;
@@ -78,7 +79,6 @@ async fn a_key_is_refused_from_where_it_may_not_be_used() {
         (elsewhere.code(), reason(&elsewhere)),
         (Code::PermissionDenied, Reason::AddressNotAllowed)
     );
-    let refused = auth.audited("/ihuman.auth.v1.AuthService/GetCurrentUser").await;
     assert_eq!(refused.actor_id, Some(owner.user_id));
     assert_eq!(
         (refused.outcome.as_str(), refused.reason.as_str()),

@@ -63,23 +63,22 @@ impl Gate {
         let rule = self.0.rules.get(parts.uri.path()).ok_or(Error::UnknownMethod)?;
         let origin = Arc::new(self.origin(parts));
 
-        let address = Subject::address(origin.ip_address);
-
         // Credentials are not even looked at: a stale token must not stop its
         // owner from logging in.
         if rule.grant == Grant::Public {
-            self.count(parts, address, None).await?;
+            self.count(parts, Subject::address(origin.ip_address), None).await?;
             parts.extensions.insert(origin);
             return Ok(());
         }
 
-        let proof = self.authenticate(parts, address).await?;
+        let failures = Subject::failures(origin.ip_address);
+        let proof = self.authenticate(parts, failures).await?;
         let quota = proof.terms.as_ref().and_then(|it| it.quota);
         let is_at_home = proof.terms.as_ref().is_none_or(|it| it.allow(origin.ip_address));
         let caller = Arc::new(proof.principal(Arc::clone(&origin)));
         if !is_at_home {
             // Counted for the address: who stole a key must not use up its quota.
-            self.count(parts, address, None).await?;
+            self.count(parts, failures, None).await?;
             return self.refuse(parts, &caller, Error::AddressNotAllowed).await;
         }
         self.count(parts, subject(&caller), quota).await?;
@@ -95,20 +94,20 @@ impl Gate {
         Ok(())
     }
 
-    async fn authenticate(&self, parts: &mut Parts, address: Subject) -> Result<Proof> {
+    async fn authenticate(&self, parts: &mut Parts, failures: Subject) -> Result<Proof> {
         // Failures count against the address, so that guessing is bounded too.
-        let quota = self.0.rate_limit.quota(address);
-        if let Some(standing) = self.0.rate_limit.used_up(address, quota) {
+        let quota = self.0.rate_limit.quota(failures);
+        if let Some(standing) = self.0.rate_limit.used_up(failures, quota) {
             admitted(parts, standing)?;
         }
         let proved = match Presented::in_headers(&parts.headers) {
             Ok(presented) => self.0.authenticator.authenticate(presented).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = &proved {
+        if let Err(error @ Error::Unauthenticated(_)) = &proved {
             metrics::counter!("ihuman_unauthenticated_total", "reason" => crate::error::name(error.reason()))
                 .increment(1);
-            self.count(parts, address, None).await?;
+            self.count(parts, failures, None).await?;
         }
         proved
     }

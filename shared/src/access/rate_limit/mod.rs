@@ -85,9 +85,12 @@ pub enum Subject {
     User(Uuid),
     /// An API key.
     ApiKey(Uuid),
-    /// An address that has not proved who it is, or its /64 network for IPv6, of
-    /// which one subscriber has a whole one.
+    /// An address that calls public RPCs; for IPv6 its /64 network, of which one
+    /// subscriber has a whole one.
     Address(Option<IpAddr>),
+    /// The same for credentials that are not good. Apart from the public RPCs,
+    /// so that many logins from one address keep out nobody who is logged in.
+    Failures(Option<IpAddr>),
 }
 
 /// Where a subject stands after a request, as the `ratelimit-*` headers tell it.
@@ -135,22 +138,32 @@ impl Standing {
 }
 
 impl Subject {
-    /// Who is counted at `address`.
+    /// Who calls public RPCs from `address`.
     pub fn address(address: Option<IpAddr>) -> Self {
-        Subject::Address(address.map(|it| match it.to_canonical() {
-            IpAddr::V6(it) => IpAddr::V6(Ipv6Addr::from_bits(it.to_bits() & (!0 << 64))),
-            v4 => v4,
-        }))
+        Subject::Address(address.map(subscriber))
+    }
+
+    /// Who fails to prove who it is from `address`.
+    pub fn failures(address: Option<IpAddr>) -> Self {
+        Subject::Failures(address.map(subscriber))
     }
 
     /// As the database knows it.
     fn text(self) -> String {
+        let address = |it: Option<IpAddr>| it.map(|it| it.to_string()).unwrap_or_default();
         match self {
             Subject::User(id) => format!("user:{id}"),
             Subject::ApiKey(id) => format!("api_key:{id}"),
-            Subject::Address(Some(address)) => format!("address:{address}"),
-            Subject::Address(None) => "address:".to_owned(),
+            Subject::Address(it) => format!("address:{}", address(it)),
+            Subject::Failures(it) => format!("failures:{}", address(it)),
         }
+    }
+}
+
+fn subscriber(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(it) => IpAddr::V6(Ipv6Addr::from_bits(it.to_bits() & (!0 << 64))),
+        v4 => v4,
     }
 }
 
@@ -170,7 +183,7 @@ impl RateLimit {
     /// What `subject` may send, unless it has a quota of its own.
     pub fn quota(&self, subject: Subject) -> Quota {
         match subject {
-            Subject::Address(_) => self.config.of_addresses(),
+            Subject::Address(_) | Subject::Failures(_) => self.config.of_addresses(),
             Subject::User(_) | Subject::ApiKey(_) => self.config.of_principals(),
         }
     }
