@@ -76,7 +76,7 @@ impl RequestRate {
         }
         match u32::try_from(window.as_millis()) {
             Ok(window_ms)
-                if WINDOWS.contains(&window) && window.subsec_nanos() % 1_000_000 == 0 =>
+                if WINDOWS.contains(&window) && window.subsec_nanos().is_multiple_of(1_000_000) =>
             {
                 Ok(RequestRate { max_requests, window_ms })
             }
