@@ -263,6 +263,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_key_is_at_home_in_its_networks_in_whatever_form_the_address_comes() {
+        let list = ["10.0.0.0/8", "2001:db8::/32"].map(|it| it.parse().unwrap()).to_vec();
+        let terms = KeyTerms { ip_allow_list: list, quota: None };
+        let anywhere = KeyTerms { ip_allow_list: Vec::new(), quota: None };
+        let allow = |it: &str| terms.allow(Some(it.parse().unwrap()));
+
+        assert!(allow("10.1.2.3") && allow("::ffff:10.1.2.3") && allow("2001:db8::1"));
+        assert!(!allow("11.1.2.3") && !allow("::ffff:11.1.2.3") && !allow("2001:db9::1"));
+        assert!(!terms.allow(None), "an address that is not known is in no network");
+        assert!(anywhere.allow(None));
+    }
+
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in ".{0,120}", tail in "[a-zA-Z0-9]{45,52}") {
