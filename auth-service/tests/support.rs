@@ -68,7 +68,12 @@ impl Auth {
 
     /// Another replica on the same database.
     pub(crate) async fn replica(&self) -> Self {
-        let service = serve(&self.database, &[]).await;
+        self.replica_with(&[]).await
+    }
+
+    /// The same with further `arguments` for the platform.
+    pub(crate) async fn replica_with(&self, arguments: &[&str]) -> Self {
+        let service = serve(&self.database, arguments).await;
         let (credentials, database) = (Arc::clone(&self.credentials), Arc::clone(&self.database));
         Self { service, credentials, database }
     }

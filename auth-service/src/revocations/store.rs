@@ -49,3 +49,9 @@ pub(crate) async fn delete_expired(conn: &mut PgConnection, now: DateTime<Utc>) 
     let deleted = sqlx::query!("delete from revocations where expires_at <= $1", now);
     Ok(deleted.execute(conn).await?.rows_affected())
 }
+
+/// What subjects were granted in windows that have ended, by the database's clock.
+pub(crate) async fn delete_ended_rate_limits(conn: &mut PgConnection) -> Result<u64> {
+    let deleted = sqlx::query!("delete from rate_limits where ends_at <= now()");
+    Ok(deleted.execute(conn).await?.rows_affected())
+}
