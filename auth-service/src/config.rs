@@ -49,6 +49,15 @@ pub struct IdentityConfig {
     /// How many days an API key lasts when its creation does not say.
     #[arg(long, env, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub api_key_expiry_days: u32,
+
+    /// How long a signing key signs before the next one does, as in "30d".
+    #[arg(long, env, default_value = "30d", value_parser = rotation)]
+    pub signing_key_rotation: Duration,
+
+    /// How long a signing key is published before it signs, as in "1h": longer than
+    /// anybody keeps a copy of the public keys.
+    #[arg(long, env, default_value = "1h", value_parser = publish_ahead)]
+    pub signing_key_publish_ahead: Duration,
 }
 
 /// What to do instead of serving.
@@ -70,10 +79,33 @@ pub enum Command {
 const LIFETIMES: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(366 * 24 * 60 * 60);
 
+/// The shortest and the longest use of a signing key.
+const ROTATIONS: RangeInclusive<Duration> =
+    Duration::from_secs(60 * 60)..=Duration::from_secs(366 * 24 * 60 * 60);
+
+/// The shortest and the longest time between publishing a signing key and using it.
+/// /.well-known/jwks.json may be kept for 5 minutes.
+const PUBLISHED_AHEAD: RangeInclusive<Duration> =
+    Duration::from_secs(10 * 60)..=Duration::from_secs(30 * 24 * 60 * 60);
+
 fn lifetime(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(lifetime) if LIFETIMES.contains(&lifetime) => Ok(lifetime),
         _ => Err("must be from 1s to 366d".to_owned()),
+    }
+}
+
+fn rotation(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(rotation) if ROTATIONS.contains(&rotation) => Ok(rotation),
+        _ => Err("must be from 1h to 366d".to_owned()),
+    }
+}
+
+fn publish_ahead(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(ahead) if PUBLISHED_AHEAD.contains(&ahead) => Ok(ahead),
+        _ => Err("must be from 10m to 30d".to_owned()),
     }
 }
 

@@ -11,8 +11,10 @@ use ihuman_shared::{
 use sqlx::PgPool;
 
 use crate::{
-    auth::TokenIssuer, config::IdentityConfig, passwords::Hasher, signing_keys,
-    signing_keys::KeySet,
+    auth::TokenIssuer,
+    config::IdentityConfig,
+    passwords::Hasher,
+    signing_keys::{KeyRing, KeySet},
 };
 
 /// What every room works with.
@@ -24,6 +26,7 @@ pub(crate) struct Context {
     pub(crate) hasher: Hasher,
     pub(crate) tokens: TokenIssuer,
     pub(crate) key_set: KeySet,
+    pub(crate) signing_keys: KeyRing,
     pub(crate) api_keys: ApiKeyHasher,
     /// Seals the secrets of answers that may be asked for again.
     pub(crate) answers: Sealer,
@@ -37,15 +40,16 @@ impl Context {
         config: &IdentityConfig,
     ) -> anyhow::Result<Arc<Self>> {
         // First of all, because everything else may need a token.
-        let signer = signing_keys::signer(platform).await?;
+        let signing_keys = KeyRing::open(platform).await?;
         Ok(Arc::new(Context {
             db: platform.db.clone(),
             clock: platform.clock.clone(),
             authenticator: platform.authenticator.clone(),
             config: config.clone(),
             hasher: Hasher::new()?,
-            tokens: TokenIssuer::new(platform, config, signer),
+            tokens: TokenIssuer::new(platform, config, signing_keys.clone()),
             key_set: KeySet::new(platform),
+            signing_keys,
             api_keys: ApiKeyHasher::new(&platform.master_key),
             answers: Sealer::new(&platform.master_key, "idempotent answer"),
         }))

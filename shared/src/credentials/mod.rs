@@ -74,10 +74,16 @@ impl Authenticator {
         clock: Clock,
         db: PgPool,
     ) -> Result<Self> {
-        let verifier = TokenVerifier::new(tokens, db.clone());
+        let verifier = Arc::new(TokenVerifier::new(tokens, db.clone()));
         verifier.reload().await?;
+        verifier.keep_reading();
         let api_keys = ApiKeyVerifier::new(ApiKeyHasher::new(master_key), db);
-        Ok(Self { tokens: Arc::new(verifier), api_keys: Arc::new(api_keys), revocations, clock })
+        Ok(Self { tokens: verifier, api_keys: Arc::new(api_keys), revocations, clock })
+    }
+
+    /// Which credentials are dead although they have not expired.
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     /// Says what a credential proves now.
