@@ -1,9 +1,12 @@
 //! Everything that differs between one deployment of auth-service and another.
 
-use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
-use ihuman_shared::{platform::PlatformConfig, telemetry::TelemetryConfig};
+use ihuman_shared::{
+    config::MasterKeyConfig, credentials::MasterKey, platform::PlatformConfig,
+    telemetry::TelemetryConfig,
+};
 
 /// Accounts, sessions, tokens, API keys, users and settings over gRPC, gRPC-Web and JSON.
 #[derive(Parser)]
@@ -60,6 +63,30 @@ pub struct IdentityConfig {
     pub signing_key_publish_ahead: Duration,
 }
 
+/// Where the new master key is.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct NewMasterKeyConfig {
+    /// 32 random bytes in base64.
+    #[arg(long, env = "IHUMAN_NEW_MASTER_KEY", hide_env_values = true)]
+    pub new_master_key: Option<MasterKey>,
+
+    /// A file that holds the new master key.
+    #[arg(long, env = "IHUMAN_NEW_MASTER_KEY_FILE")]
+    pub new_master_key_file: Option<PathBuf>,
+}
+
+impl NewMasterKeyConfig {
+    /// The key, from the variable or the file.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn read(self) -> Result<MasterKey, String> {
+        let (master_key, master_key_file) = (self.new_master_key, self.new_master_key_file);
+        MasterKeyConfig { master_key, master_key_file }.read()
+    }
+}
+
 /// What to do instead of serving.
 #[derive(Subcommand)]
 pub enum Command {
@@ -69,6 +96,14 @@ pub enum Command {
         /// The e-mail address to log in with.
         #[arg(long)]
         email: String,
+    },
+    /// Puts everything that is sealed under a new master key, in one transaction.
+    /// Stop auth-service before, and start both services with the new key after.
+    /// API keys stay as they are.
+    Rekey {
+        /// Where the new key is.
+        #[command(flatten)]
+        new: NewMasterKeyConfig,
     },
     /// Asks the service at the configured address whether it is ready, for a
     /// container's health check.

@@ -17,6 +17,9 @@ use crate::{
     signing_keys::{KeyRing, KeySet},
 };
 
+/// What the secrets of answers are sealed for.
+pub(crate) const ANSWERS: &str = "idempotent answer";
+
 /// What every room works with.
 pub(crate) struct Context {
     pub(crate) db: PgPool,
@@ -51,7 +54,7 @@ impl Context {
             key_set: KeySet::new(platform),
             signing_keys,
             api_keys: ApiKeyHasher::new(&platform.master_key),
-            answers: Sealer::new(&platform.master_key, "idempotent answer"),
+            answers: Sealer::new(&platform.master_key, ANSWERS),
         }))
     }
 

@@ -8,6 +8,7 @@ mod context;
 mod limits;
 mod passwords;
 mod refusal;
+mod rekey;
 mod revocations;
 mod sessions;
 mod settings;
@@ -18,6 +19,7 @@ use ihuman_shared::{platform::Platform, server::Stack, service::Service};
 
 use self::{config::IdentityConfig, context::Context};
 pub use self::{
+    rekey::{Rekeyed, rekey},
     revocations::housekeeping::sweep,
     signing_keys::rotation::rotate_due,
     users::administrator::{CreatedAdmin, create_admin},

@@ -22,6 +22,9 @@ use crate::{
 /// The size of a refresh token, in bytes.
 const REFRESH_TOKEN_LEN: usize = 32;
 
+/// What the successors of refresh tokens are sealed for.
+pub(crate) const SUCCESSORS: &str = "refresh token successor";
+
 /// What a session is used with.
 pub(crate) struct Tokens {
     pub(crate) session_id: Uuid,
@@ -87,7 +90,7 @@ impl TokenIssuer {
             audience: platform.tokens().jwt_audience.clone(),
             access_lifetime: lifetime(config.jwt_expires_in),
             refresh_lifetime: lifetime(config.jwt_refresh_expires_in),
-            successors: Sealer::new(&platform.master_key, "refresh token successor"),
+            successors: Sealer::new(&platform.master_key, SUCCESSORS),
         }
     }
 

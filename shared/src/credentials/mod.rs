@@ -77,7 +77,7 @@ impl Authenticator {
         let verifier = Arc::new(TokenVerifier::new(tokens, db.clone()));
         verifier.reload().await?;
         verifier.keep_reading();
-        let api_keys = ApiKeyVerifier::new(ApiKeyHasher::new(master_key), db);
+        let api_keys = ApiKeyVerifier::new(master_key, db).await?;
         Ok(Self { tokens: verifier, api_keys: Arc::new(api_keys), revocations, clock })
     }
 

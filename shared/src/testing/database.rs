@@ -26,7 +26,9 @@ pub struct TestDatabase {
     pub superuser: PgPool,
 }
 
+// What a test says comes after what every test says, and counts.
 #[derive(Parser)]
+#[command(args_override_self = true)]
 struct Command {
     #[command(flatten)]
     platform: PlatformConfig,
