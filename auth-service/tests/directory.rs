@@ -39,7 +39,9 @@ async fn an_account_is_found_by_the_beginnings_of_its_words_in_any_order() {
     assert_eq!(find("north").await, ["bob.smith@northwind.org", "ann@northwind.org"]);
     assert_eq!(find("bob.smith@northwind.org").await, ["bob.smith@northwind.org"]);
     assert_eq!(find("o'smi").await, ["bob.smith@northwind.org"]);
-    for nobody in ["wind", "ann bob", "@", "' | 'ann", "ann:* & !x", "\\"] {
+    // What would be syntax of a search is not.
+    assert_eq!(find("' | 'ann").await, ["ann@northwind.org"]);
+    for nobody in ["wind", "ann bob", "@", "ann:* & !x", "\\"] {
         assert!(find(nobody).await.is_empty(), "{nobody}");
     }
     assert_eq!(find("  ").await.len(), 3);

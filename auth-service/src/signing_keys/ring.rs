@@ -21,7 +21,7 @@ use super::store::{self, Row};
 pub(crate) struct KeyRing(Arc<Kind>);
 
 enum Kind {
-    SharedSecret(Signer),
+    SharedSecret(Box<Signer>),
     Rotating {
         sealer: Sealer,
         // The latest first.
@@ -42,7 +42,8 @@ impl KeyRing {
     /// When the keys can't be read or made.
     pub(crate) async fn open(platform: &Platform) -> Result<Self> {
         if let Some(secret) = &platform.tokens().jwt_secret {
-            return Ok(KeyRing(Arc::new(Kind::SharedSecret(Signer::shared_secret(secret)))));
+            let signer = Box::new(Signer::shared_secret(secret));
+            return Ok(KeyRing(Arc::new(Kind::SharedSecret(signer))));
         }
         let sealer = Sealer::new(&platform.master_key, super::PURPOSE);
         let mut tx = platform.db.begin().await?;
