@@ -81,8 +81,8 @@ async fn a_search_of_many_accounts_reads_the_index_of_words() {
     let db = &auth.database.superuser;
     sqlx::query(
         "insert into auth.users (user_id, kind, email, display_name, password_hash, role)
-         select gen_random_uuid(), 'person', 'name' || n || '@example.com', 'Name' || n, 'none', 'viewer'
-         from generate_series(1, 20000) n",
+         select gen_random_uuid(), 'person', 'name' || n || '@example.com', 'Name' || n, repeat('x', 97), 'viewer'
+         from generate_series(1, 100000) n",
     )
     .execute(db)
     .await
