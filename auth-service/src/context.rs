@@ -12,9 +12,14 @@ use ihuman_shared::{
 use sqlx::PgPool;
 
 use crate::{
-    auth::TokenIssuer, config::IdentityConfig, passwords::Hasher, signing_keys,
-    signing_keys::KeySet,
+    auth::TokenIssuer,
+    config::IdentityConfig,
+    passwords::Hasher,
+    signing_keys::{KeyRing, KeySet},
 };
+
+/// What the secrets of answers are sealed for.
+pub(crate) const ANSWERS: &str = "idempotent answer";
 
 /// What every room works with.
 pub(crate) struct Context {
@@ -25,6 +30,7 @@ pub(crate) struct Context {
     pub(crate) hasher: Hasher,
     pub(crate) tokens: TokenIssuer,
     pub(crate) key_set: KeySet,
+    pub(crate) signing_keys: KeyRing,
     pub(crate) api_keys: ApiKeyHasher,
     /// What may be sent with a key that has no rate limit of its own.
     pub(crate) key_quota: Quota,
@@ -40,18 +46,19 @@ impl Context {
         config: &IdentityConfig,
     ) -> anyhow::Result<Arc<Self>> {
         // First of all, because everything else may need a token.
-        let signer = signing_keys::signer(platform).await?;
+        let signing_keys = KeyRing::open(platform).await?;
         Ok(Arc::new(Context {
             db: platform.db.clone(),
             clock: platform.clock.clone(),
             authenticator: platform.authenticator.clone(),
             config: config.clone(),
             hasher: Hasher::new()?,
-            tokens: TokenIssuer::new(platform, config, signer),
+            tokens: TokenIssuer::new(platform, config, signing_keys.clone()),
             key_set: KeySet::new(platform),
+            signing_keys,
             api_keys: ApiKeyHasher::new(&platform.master_key),
             key_quota: platform.rate_limit().of_principals(),
-            answers: Sealer::new(&platform.master_key, "idempotent answer"),
+            answers: Sealer::new(&platform.master_key, ANSWERS),
         }))
     }
 

@@ -8,9 +8,10 @@ use std::{
 use auth_service::{SERVICE, config::IdentityConfig};
 use clap::Parser;
 use ihuman_proto::auth::v1::{
-    self as pb, api_key_service_client::ApiKeyServiceClient,
-    auth_service_client::AuthServiceClient, session_service_client::SessionServiceClient,
-    setting_service_client::SettingServiceClient,
+    self as pb, access_service_client::AccessServiceClient,
+    api_key_service_client::ApiKeyServiceClient, auth_service_client::AuthServiceClient,
+    revocation_service_client::RevocationServiceClient,
+    session_service_client::SessionServiceClient, setting_service_client::SettingServiceClient,
     signing_key_service_client::SigningKeyServiceClient, user_service_client::UserServiceClient,
 };
 use ihuman_shared::testing::{Caller, Credentials, TestDatabase, TestService};
@@ -71,7 +72,7 @@ impl Auth {
         self.replica_with(&[]).await
     }
 
-    /// The same with further `arguments` for the platform.
+    /// The same, with further `arguments` for the platform.
     pub(crate) async fn replica_with(&self, arguments: &[&str]) -> Self {
         let service = serve(&self.database, arguments).await;
         let (credentials, database) = (Arc::clone(&self.credentials), Arc::clone(&self.database));
@@ -100,6 +101,18 @@ impl Auth {
 
     pub(crate) fn users(&self, caller: &Caller) -> UserServiceClient<Known> {
         UserServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
+    }
+
+    pub(crate) fn access(&self, caller: &Caller) -> AccessServiceClient<Known> {
+        AccessServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
+    }
+
+    pub(crate) fn revocations(&self, caller: &Caller) -> RevocationServiceClient<Known> {
+        RevocationServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
+    }
+
+    pub(crate) fn signing_keys_as(&self, caller: &Caller) -> SigningKeyServiceClient<Known> {
+        SigningKeyServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
     }
 
     pub(crate) fn settings(&self, caller: &Caller) -> SettingServiceClient<Known> {
@@ -221,8 +234,13 @@ impl Auth {
     }
 }
 
+/// The rules of accounts and credentials, as they are when nobody changes them.
+pub(crate) fn identity() -> IdentityConfig {
+    Command::parse_from(["test"]).identity
+}
+
 async fn serve(database: &TestDatabase, arguments: &[&str]) -> TestService {
-    let identity = Command::parse_from(["test"]).identity;
+    let identity = identity();
     let stack = async |platform: &_| auth_service::stack(platform, &identity).await;
     TestService::start(SERVICE, database, arguments, stack).await
 }

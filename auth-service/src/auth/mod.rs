@@ -19,7 +19,10 @@ use serde_json::json;
 use uuid::Uuid;
 
 use self::tokens::{RefreshToken, Tokens};
-pub(crate) use self::{refresh::refresh, tokens::TokenIssuer};
+pub(crate) use self::{
+    refresh::refresh,
+    tokens::{SUCCESSORS, TokenIssuer},
+};
 use crate::{
     context::Context,
     passwords::{Attempt, Password},

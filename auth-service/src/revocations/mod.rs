@@ -1,13 +1,17 @@
 //! Revocations: how tokens and keys that have not expired stop working everywhere.
 
+mod cursor;
 pub(crate) mod housekeeping;
+pub(crate) mod rpc;
 mod store;
+mod watch;
 
 use chrono::TimeDelta;
 use ihuman_shared::{Result, notifications::Channel};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use self::store::Revocation;
 use crate::context::Context;
 
 /// How much longer than an access token a revocation lives: clocks differ.

@@ -17,7 +17,7 @@ use moka::sync::Cache;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{MasterKey, Proof, Revocations, store};
+use super::{MasterKey, Proof, Revocations, Sealer, store};
 use crate::{
     Error, Result,
     access::{Credential, Permissions, Quota, Role, Scope},
@@ -46,6 +46,9 @@ pub struct ApiKey {
 /// not in the database: who steals the table can't even test a guess.
 #[derive(Clone)]
 pub struct ApiKeyHasher(hmac::Key);
+
+/// What the HMAC keys of earlier master keys are sealed for.
+const EARLIER: &str = "api key hash key";
 
 impl ApiKey {
     /// A new key with a random secret. `prefix` has 1 to 16 characters of a-z and 0-9.
@@ -98,7 +101,26 @@ impl ApiKey {
 impl ApiKeyHasher {
     /// Hashes under a key that is derived from the master key.
     pub fn new(master_key: &MasterKey) -> Self {
-        ApiKeyHasher(hmac::Key::new(hmac::HMAC_SHA256, &master_key.derive("api key hash")))
+        Self::with(&Self::key(master_key))
+    }
+
+    /// The HMAC key under `today`, sealed under the master key `new`: API keys that
+    /// were issued before a change of the master key are verified with it after.
+    pub fn seal(today: &MasterKey, new: &MasterKey, id: Uuid) -> Result<Vec<u8>> {
+        Self::earlier(new).seal(&id.to_string(), &Self::key(today))
+    }
+
+    /// Seals the HMAC keys of earlier master keys.
+    pub fn earlier(master_key: &MasterKey) -> Sealer {
+        Sealer::new(master_key, EARLIER)
+    }
+
+    fn key(master_key: &MasterKey) -> [u8; 32] {
+        master_key.derive("api key hash")
+    }
+
+    fn with(key: &[u8]) -> Self {
+        ApiKeyHasher(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
     /// The hash to store.
@@ -152,16 +174,27 @@ struct Verified {
 
 /// Looks keys up, once a minute at most.
 pub(super) struct ApiKeyVerifier {
-    hasher: ApiKeyHasher,
+    // That of today's master key, and those of earlier ones.
+    hashers: Vec<ApiKeyHasher>,
     // By SHA-256 of the key.
     verified: Cache<[u8; 32], Arc<Verified>>,
     db: PgPool,
 }
 
 impl ApiKeyVerifier {
-    pub(super) fn new(hasher: ApiKeyHasher, db: PgPool) -> Self {
+    pub(super) async fn new(master_key: &MasterKey, db: PgPool) -> Result<Self> {
         let verified = Cache::builder().max_capacity(VERIFIED_MAX).time_to_live(VERIFIED_FOR);
-        Self { hasher, verified: verified.build(), db }
+        let mut hashers = vec![ApiKeyHasher::new(master_key)];
+        let sealer = ApiKeyHasher::earlier(master_key);
+        let mut conn = db.acquire().await?;
+        for row in store::list_api_key_hash_keys(&mut conn).await? {
+            match sealer.open(&row.id.to_string(), &row.sealed) {
+                Ok(key) => hashers.push(ApiKeyHasher::with(&key)),
+                Err(_) => tracing::warn!("API keys of an earlier master key can't be verified"),
+            }
+        }
+        drop(conn);
+        Ok(Self { hashers, verified: verified.build(), db })
     }
 
     pub(super) async fn verify(
@@ -202,8 +235,9 @@ impl ApiKeyVerifier {
 
         let invalid = || unauthenticated(Reason::CredentialsInvalid);
         let row = found.ok_or_else(invalid)?;
-        let hash = self.hasher.hash(key);
-        let matches = |stored: &[u8]| verify_slices_are_equal(&hash, stored).is_ok();
+        let hashes: Vec<_> = self.hashers.iter().map(|it| it.hash(key)).collect();
+        let matches =
+            |stored: &[u8]| hashes.iter().any(|it| verify_slices_are_equal(it, stored).is_ok());
         // Both are compared always: the time tells nothing of which it was.
         let is_current = matches(&row.secret_hash);
         let is_previous = row.previous_secret_hash.as_deref().is_some_and(matches);

@@ -78,11 +78,17 @@ impl Authenticator {
         clock: Clock,
         db: PgPool,
     ) -> Result<Self> {
-        let verifier = TokenVerifier::new(tokens, db.clone());
+        let verifier = Arc::new(TokenVerifier::new(tokens, db.clone()));
         verifier.reload().await?;
-        let api_keys = ApiKeyVerifier::new(ApiKeyHasher::new(master_key), db.clone());
-        let (tokens, api_keys) = (Arc::new(verifier), Arc::new(api_keys));
+        verifier.keep_reading();
+        let api_keys = ApiKeyVerifier::new(master_key, db.clone()).await?;
+        let (tokens, api_keys) = (verifier, Arc::new(api_keys));
         Ok(Self { tokens, api_keys, revocations, uses: LastUses::keep(db), clock })
+    }
+
+    /// Which credentials are dead although they have not expired.
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     /// Says what a credential proves now.

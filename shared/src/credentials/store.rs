@@ -11,6 +11,11 @@ pub(super) struct PublicKey {
     pub(super) public_key: Vec<u8>,
 }
 
+pub(super) struct ApiKeyHashKey {
+    pub(super) id: Uuid,
+    pub(super) sealed: Vec<u8>,
+}
+
 pub(super) struct Revocation {
     pub(super) kind: String,
     pub(super) subject_id: Uuid,
@@ -40,6 +45,17 @@ pub(super) async fn list_public_keys(conn: &mut PgConnection) -> Result<Vec<Publ
     let keys = sqlx::query_as!(
         PublicKey,
         r#"select kid as "kid!", public_key as "public_key!" from auth.list_public_keys()"#,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(keys)
+}
+
+/// What API keys were hashed with under earlier master keys, the latest first.
+pub(super) async fn list_api_key_hash_keys(conn: &mut PgConnection) -> Result<Vec<ApiKeyHashKey>> {
+    let keys = sqlx::query_as!(
+        ApiKeyHashKey,
+        r#"select api_key_hash_key_id as "id!", sealed as "sealed!" from auth.list_api_key_hash_keys()"#,
     )
     .fetch_all(conn)
     .await?;

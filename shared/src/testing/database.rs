@@ -28,7 +28,7 @@ pub struct TestDatabase {
     pub superuser: PgPool,
 }
 
-// What a test says comes after what all tests say, and counts.
+// What a test says comes after what every test says, and counts.
 #[derive(Parser)]
 #[command(args_override_self = true)]
 struct Command {
