@@ -17,7 +17,7 @@ use crate::{
 const HOUR: i64 = 3600;
 
 impl Auth {
-    async fn rotate(
+    async fn rotate_api_key(
         &self,
         caller: &Caller,
         api_key: &pb::ApiKey,
@@ -42,7 +42,7 @@ async fn both_secrets_work_during_the_overlap_and_then_only_the_new_one() {
     let old = keyed(&owner, &api_key, &old);
     auth.accepts(&old).await.unwrap();
 
-    let (rotated, new) = auth.rotate(&owner, &api_key, HOUR, "").await.unwrap();
+    let (rotated, new) = auth.rotate_api_key(&owner, &api_key, HOUR, "").await.unwrap();
     let new_secret = new.clone();
     let new = keyed(&owner, &api_key, &new);
 
@@ -68,7 +68,7 @@ async fn without_an_overlap_the_old_secret_is_dead_within_a_second_on_every_repl
     auth.accepts(&old).await.unwrap();
     other.accepts(&old).await.unwrap();
 
-    let (_, new) = auth.rotate(&owner, &api_key, 0, "").await.unwrap();
+    let (_, new) = auth.rotate_api_key(&owner, &api_key, 0, "").await.unwrap();
 
     for replica in [&auth, &other] {
         let refused = replica.refuses_within_a_second(&old).await;
@@ -83,8 +83,8 @@ async fn a_second_rotation_ends_the_first_secret_whatever_its_overlap() {
     let owner = auth.credentials.person(Role::Developer).await;
     let (api_key, first) = auth.create_key(&owner, request("ci", &["skills:read"])).await.unwrap();
 
-    let (_, second) = auth.rotate(&owner, &api_key, 7 * 24 * HOUR, "").await.unwrap();
-    let (_, third) = auth.rotate(&owner, &api_key, HOUR, "").await.unwrap();
+    let (_, second) = auth.rotate_api_key(&owner, &api_key, 7 * 24 * HOUR, "").await.unwrap();
+    let (_, third) = auth.rotate_api_key(&owner, &api_key, HOUR, "").await.unwrap();
 
     let refused = auth.refuses_within_a_second(&keyed(&owner, &api_key, &first)).await;
     assert_eq!(reason(&refused), Reason::CredentialsInvalid);
@@ -99,9 +99,9 @@ async fn rotating_again_with_the_same_request_id_returns_the_same_secret() {
     let (api_key, _) = auth.create_key(&owner, request("ci", &["skills:read"])).await.unwrap();
     let request_id = Uuid::new_v4().to_string();
 
-    let first = auth.rotate(&owner, &api_key, HOUR, &request_id).await.unwrap();
-    let second = auth.rotate(&owner, &api_key, HOUR, &request_id).await.unwrap();
-    let reused = auth.rotate(&owner, &api_key, 0, &request_id).await.unwrap_err();
+    let first = auth.rotate_api_key(&owner, &api_key, HOUR, &request_id).await.unwrap();
+    let second = auth.rotate_api_key(&owner, &api_key, HOUR, &request_id).await.unwrap();
+    let reused = auth.rotate_api_key(&owner, &api_key, 0, &request_id).await.unwrap_err();
 
     assert_eq!(first, second);
     assert_eq!(reason(&reused), Reason::RequestIdReused);
@@ -117,14 +117,15 @@ async fn only_a_live_key_of_ones_own_is_rotated_with_an_overlap_of_7_days_at_mos
     let admin = auth.credentials.person(Role::Admin).await;
     let (api_key, key) = auth.create_key(&owner, request("ci", &["api-keys:*"])).await.unwrap();
 
-    let long = auth.rotate(&owner, &api_key, 7 * 24 * HOUR + 1, "").await.unwrap_err();
-    let negative = auth.rotate(&owner, &api_key, -1, "").await.unwrap_err();
-    let stranger = auth.rotate(&other, &api_key, 0, "").await.unwrap_err();
+    let long = auth.rotate_api_key(&owner, &api_key, 7 * 24 * HOUR + 1, "").await.unwrap_err();
+    let negative = auth.rotate_api_key(&owner, &api_key, -1, "").await.unwrap_err();
+    let stranger = auth.rotate_api_key(&other, &api_key, 0, "").await.unwrap_err();
     // Whoever rotated the key of a person could act as that person.
-    let manager = auth.rotate(&admin, &api_key, 0, "").await.unwrap_err();
-    let by_key = auth.rotate(&keyed(&owner, &api_key, &key), &api_key, 0, "").await.unwrap_err();
+    let manager = auth.rotate_api_key(&admin, &api_key, 0, "").await.unwrap_err();
+    let by_key =
+        auth.rotate_api_key(&keyed(&owner, &api_key, &key), &api_key, 0, "").await.unwrap_err();
     auth.revoke_key(&owner, &api_key.id).await.unwrap();
-    let revoked = auth.rotate(&owner, &api_key, 0, "").await.unwrap_err();
+    let revoked = auth.rotate_api_key(&owner, &api_key, 0, "").await.unwrap_err();
 
     assert_eq!(
         (violations(&long), violations(&negative)),
