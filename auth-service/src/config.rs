@@ -5,6 +5,8 @@ use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 use clap::{Parser, Subcommand};
 use ihuman_shared::{platform::PlatformConfig, telemetry::TelemetryConfig};
 
+use crate::passwords::stored::{LANES_MAX, MEMORY_MAX, PASSES_MAX};
+
 /// Accounts, sessions, tokens, API keys, users and settings over gRPC, gRPC-Web and JSON.
 #[derive(Parser)]
 #[command(name = "auth-service", version)]
@@ -49,6 +51,35 @@ pub struct IdentityConfig {
     /// How many days an API key lasts when its creation does not say.
     #[arg(long, env, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub api_key_expiry_days: u32,
+
+    /// How passwords are stored.
+    #[command(flatten)]
+    pub passwords: PasswordConfig,
+}
+
+/// How passwords are stored: with Argon2id, and no weaker than the first choice of
+/// the OWASP Password Storage Cheat Sheet. Passwords that are stored in another way
+/// are stored in this one at the next login.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Passwords")]
+pub struct PasswordConfig {
+    /// How much memory the hash of a password takes, in KiB: 19456 to 131072.
+    #[arg(long, env, default_value_t = 19_456, value_parser = clap::value_parser!(u32).range(19_456..=i64::from(MEMORY_MAX)))]
+    pub argon2_memory_kib: u32,
+
+    /// How many passes the hash of a password makes over its memory: 2 to 10.
+    #[arg(long, env, default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=i64::from(PASSES_MAX)))]
+    pub argon2_passes: u32,
+
+    /// How many lanes the hash of a password has: 1 to 8.
+    #[arg(long, env, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(LANES_MAX)))]
+    pub argon2_lanes: u32,
+
+    /// Whether passwords are hashed under a key derived from the master key, so that
+    /// whoever has only the database can't even guess. With another master key they
+    /// are worth nothing.
+    #[arg(long, env = "IHUMAN_PASSWORD_PEPPER")]
+    pub password_pepper: bool,
 }
 
 /// What to do instead of serving.

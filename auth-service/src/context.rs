@@ -11,7 +11,11 @@ use ihuman_shared::{
 use sqlx::PgPool;
 
 use crate::{
-    auth::TokenIssuer, config::IdentityConfig, passwords::Hasher, signing_keys,
+    auth::TokenIssuer,
+    config::IdentityConfig,
+    locks::{Devices, Subjects},
+    passwords::Hasher,
+    signing_keys,
     signing_keys::KeySet,
 };
 
@@ -22,6 +26,9 @@ pub(crate) struct Context {
     pub(crate) authenticator: Authenticator,
     pub(crate) config: IdentityConfig,
     pub(crate) hasher: Hasher,
+    /// Whose failures are counted, hidden.
+    pub(crate) subjects: Subjects,
+    pub(crate) devices: Devices,
     pub(crate) tokens: TokenIssuer,
     pub(crate) key_set: KeySet,
     pub(crate) api_keys: ApiKeyHasher,
@@ -43,7 +50,9 @@ impl Context {
             clock: platform.clock.clone(),
             authenticator: platform.authenticator.clone(),
             config: config.clone(),
-            hasher: Hasher::new()?,
+            hasher: Hasher::new(&config.passwords, &platform.master_key)?,
+            subjects: Subjects::new(&platform.master_key),
+            devices: Devices::new(&platform.master_key),
             tokens: TokenIssuer::new(platform, config, signer),
             key_set: KeySet::new(platform),
             api_keys: ApiKeyHasher::new(&platform.master_key),

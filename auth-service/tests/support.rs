@@ -21,7 +21,7 @@ use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
 pub(crate) const EMAIL: &str = "ann@example.com";
-pub(crate) const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const PASSWORD: &str = "a lamp that hums in the attic";
 
 /// A running auth-service and what belongs to it.
 pub(crate) struct Auth {
@@ -116,7 +116,7 @@ impl Auth {
         email: &str,
         password: &str,
     ) -> Result<pb::Tokens, Status> {
-        let request = pb::LoginRequest { email: email.to_owned(), password: password.to_owned() };
+        let request = login(email, password, "");
         Ok(self.auth().login(request).await?.into_inner().tokens.unwrap())
     }
 
@@ -229,6 +229,14 @@ impl Record {
         assert_eq!(self.session_id, caller.session_id, "{self:?}");
         assert_eq!(self.ip_address.as_deref(), Some("127.0.0.1"), "{self:?}");
         assert!(!self.request_id.is_empty(), "{self:?}");
+    }
+}
+
+pub(crate) fn login(email: &str, password: &str, device_token: &str) -> pb::LoginRequest {
+    pb::LoginRequest {
+        email: email.to_owned(),
+        password: password.to_owned(),
+        device_token: device_token.to_owned(),
     }
 }
 
