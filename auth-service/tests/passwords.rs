@@ -2,25 +2,32 @@
 
 use std::time::{Duration, Instant};
 
-use ihuman_proto::{auth::v1 as pb, error::v1::ErrorReason as Reason};
+use ihuman_proto::error::v1::ErrorReason as Reason;
 use ihuman_shared::{access::Role, testing::reason};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use crate::support::{Auth, EMAIL, PASSWORD};
+use crate::support::{Auth, EMAIL, PASSWORD, login};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_logs_in_beyond_what_can_be_hashed_is_told_to_come_again_and_others_notice_nothing() {
     let auth = Auth::start().await;
-    auth.register(EMAIL).await;
+    let user = auth.register(EMAIL).await;
+    auth.execute(
+        "insert into auth.users (user_id, kind, email, display_name, password_hash, role)
+         select gen_random_uuid(), kind, n || email, display_name, password_hash, role
+         from auth.users, generate_series(0, 99) n where user_id = $1",
+        user.id.parse().unwrap(),
+    )
+    .await;
     let caller = auth.credentials.person(Role::Viewer).await;
     auth.accepts(&caller).await.unwrap();
 
     let logins: Vec<_> = (0..100)
-        .map(|_| {
+        .map(|n| {
             let mut client = auth.auth();
-            let (email, password) = (EMAIL.to_owned(), PASSWORD.to_owned());
-            tokio::spawn(async move { client.login(pb::LoginRequest { email, password }).await })
+            let request = login(&format!("{n}{EMAIL}"), PASSWORD, "");
+            tokio::spawn(async move { client.login(request).await })
         })
         .collect();
     let mut times = Vec::new();

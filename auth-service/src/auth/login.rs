@@ -62,8 +62,16 @@ pub(crate) async fn login(
     let user_id = known.as_ref().map(|it| it.user_id);
     let device_id = user_id
         .and_then(|user_id| context.devices.find(user_id, &credentials.device, context.now()));
-    let subjects = subjects(credentials, user_id, device_id, origin);
-    let counted = locks::admit(context, locks::Kind::Password, subjects).await?;
+    // A known device answers for itself only.
+    let (subject, address) = match (user_id, device_id) {
+        (Some(user_id), Some(device_id)) => (Subject::Device { user_id, device_id }, None),
+        (Some(user_id), None) => (Subject::Account(user_id), origin.ip_address),
+        (None, _) => {
+            let email = credentials.email.as_str().to_owned();
+            (Subject::Nobody { email }, origin.ip_address)
+        }
+    };
+    let counted = locks::admit(context, locks::Kind::Password, subject, address).await?;
 
     for _ in 0..LOOKS {
         let proved = prove(context, &counted, known, &credentials.attempt).await?;
@@ -76,28 +84,14 @@ pub(crate) async fn login(
         // Another login stored the password in another form, or it is another password.
         known = find(context, &credentials.email).await?;
     }
-    record_failure(context, user_id, &counted, origin);
+    let begun = counted.fail(context).await?;
+    record_failure(context, user_id, begun, origin);
     Err(Error::Unauthenticated(Reason::LoginFailed))
 }
 
 async fn find(context: &Context, email: &Email) -> Result<Option<Login>> {
     let mut conn = context.db.acquire().await?;
     users::store::find_login(&mut conn, email.as_str()).await
-}
-
-/// Whose failure it would be. A known device answers for itself only.
-fn subjects(
-    credentials: &Credentials,
-    user_id: Option<Uuid>,
-    device_id: Option<Uuid>,
-    origin: &Origin,
-) -> Vec<Subject> {
-    let account = match (user_id, device_id) {
-        (Some(user_id), Some(device_id)) => return vec![Subject::Device { user_id, device_id }],
-        (Some(user_id), None) => Subject::Account(user_id),
-        (None, _) => Subject::Nobody { email: credentials.email.as_str().to_owned() },
-    };
-    vec![Subject::Address(origin.ip_address), account]
 }
 
 async fn prove(
@@ -162,10 +156,10 @@ async fn renew(conn: &mut PgConnection, proved: &Proved, actor: &Actor) -> Resul
 fn record_failure(
     context: &Context,
     user_id: Option<Uuid>,
-    counted: &Counted,
+    begun: Vec<Change>,
     origin: &Arc<Origin>,
 ) {
-    let (db, begun) = (context.db.clone(), counted.begun());
+    let db = context.db.clone();
     if user_id.is_none() && begun.is_empty() {
         return;
     }

@@ -109,13 +109,14 @@ pub(crate) async fn change_password(
         let old_hash = users::store::get_password_hash(&mut conn, user_id).await?;
         (users::store::get(&mut conn, user_id).await?, old_hash)
     };
-    let subjects = vec![Subject::Session { user_id, session_id }];
-    let counted = locks::admit(context, locks::Kind::Password, subjects).await?;
+    let subject = Subject::Session { user_id, session_id };
+    let counted = locks::admit(context, locks::Kind::Password, subject, None).await?;
     let verdict = counted.verify(context, current, old_hash.as_deref()).await?;
     let Some(old_hash) = old_hash.filter(|_| verdict.is_good()) else {
+        let begun = counted.fail(context).await?;
         let mut tx = context.db.begin().await?;
         audit::refuse(&mut tx, &actor, CHANGE_PASSWORD, Reason::LoginFailed).await?;
-        audit::record_all(&mut tx, &actor, counted.begun()).await?;
+        audit::record_all(&mut tx, &actor, begun).await?;
         tx.commit().await?;
         let problem = "must be the password of the account";
         return Err(Error::invalid("current_password", problem));

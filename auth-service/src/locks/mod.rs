@@ -37,7 +37,7 @@ const SHOWN_MAX: i64 = 100;
 #[derive(Clone, Debug)]
 pub(crate) enum Subject {
     /// Whoever has an address: an IPv6 network of 64 bits counts as one.
-    Address(Option<IpAddr>),
+    Address(IpAddr),
     /// Strangers to an account.
     Account(Uuid),
     /// Strangers to an account that nobody has.
@@ -53,33 +53,52 @@ pub(crate) struct Subjects(hmac::Key);
 
 /// An attempt that was counted as a failure in advance, so that of many at the same
 /// time no more are made than the rule allows.
-pub(crate) struct Counted(Vec<(Subject, Key, Lock)>);
+pub(crate) struct Counted {
+    subject: Subject,
+    key: Key,
+    lock: Lock,
+    /// Whose failure it is besides, which is counted when it is one: good logins from
+    /// one address must not wait for each other.
+    address: Option<Subject>,
+}
 
-/// Lets `subjects` try to prove a credential once, and counts that as a failure until
-/// something else is known. Subjects of different scopes must always come in the same
-/// order.
+/// Lets `subject` try to prove a credential once, and counts that as a failure until
+/// something else is known.
 ///
 /// # Errors
-/// `TooManyFailures`, when one of them has to wait; then nothing is counted.
+/// `TooManyFailures`, when it or the address has to wait; then nothing is counted.
 pub(crate) async fn admit(
     context: &Context,
     kind: Kind,
-    subjects: Vec<Subject>,
+    subject: Subject,
+    address: Option<IpAddr>,
 ) -> Result<Counted> {
     let now = context.now();
-    let mut tx = context.db.begin().await?;
-    let mut counted = Vec::with_capacity(subjects.len());
-    for subject in subjects {
-        let key = context.subjects.key(kind, &subject);
-        let counting = rule::counting(key.scope, now);
-        let Some(lock) = store::count(&mut tx, &key, &counting).await? else {
-            let wait_until = store::find_wait_until(&mut tx, &key).await?.unwrap_or(now);
-            return Err(Error::TooManyFailures { retry_after: retry_after(wait_until, now) });
-        };
-        counted.push((subject, key, lock));
+    let mut conn = context.db.acquire().await?;
+    let address = address.map(Subject::Address);
+    if let Some(address) = &address {
+        let key = context.subjects.key(kind, address);
+        refuse_while(store::find_wait_until(&mut conn, &key).await?, now)?;
     }
-    tx.commit().await?;
-    Ok(Counted(counted))
+    let key = context.subjects.key(kind, &subject);
+    let counting = rule::counting(key.scope, now);
+    match store::count(&mut conn, &key, &counting).await? {
+        Some(lock) => Ok(Counted { subject, key, lock, address }),
+        None => {
+            refuse_while(store::find_wait_until(&mut conn, &key).await?, now)?;
+            // The wait ended in between.
+            Err(Error::Conflict)
+        }
+    }
+}
+
+fn refuse_while(wait_until: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<()> {
+    match wait_until.filter(|it| *it > now) {
+        Some(wait_until) => {
+            Err(Error::TooManyFailures { retry_after: retry_after(wait_until, now) })
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whole seconds, which is what a person is told.
@@ -90,18 +109,24 @@ fn retry_after(wait_until: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
 
 impl Counted {
     /// The credential was proved: the count ends, in the transaction of what that
-    /// allows. That of an address only loses this attempt, or a thief could end it by
-    /// logging in to an account of their own.
+    /// allows. That of the address goes on, or a thief could end it by logging in to an
+    /// account of their own.
     pub(crate) async fn succeed(&self, conn: &mut PgConnection) -> Result<()> {
-        for (_, key, _) in &self.0 {
-            match key.scope {
-                Scope::Address => store::take_back(conn, key).await?,
-                Scope::Account | Scope::Device | Scope::Session => {
-                    store::delete(conn, key).await?;
-                }
-            }
+        store::delete(conn, &self.key).await
+    }
+
+    /// The credential was not proved; returns what to record, which is the waits that
+    /// begin with it.
+    pub(crate) async fn fail(&self, context: &Context) -> Result<Vec<Change>> {
+        let mut begun: Vec<Change> = begun(&self.subject, &self.lock).into_iter().collect();
+        if let Some(address) = &self.address {
+            let key = context.subjects.key(self.key.kind, address);
+            let counting = rule::counting(key.scope, context.now());
+            let mut conn = context.db.acquire().await?;
+            let lock = store::count(&mut conn, &key, &counting).await?;
+            begun.extend(lock.and_then(|lock| self::begun(address, &lock)));
         }
-        Ok(())
+        Ok(begun)
     }
 
     /// What the hasher says of a password. When it can't say anything, nothing was tried.
@@ -120,24 +145,17 @@ impl Counted {
 
     /// Nothing was tried after all.
     pub(crate) async fn take_back(&self, context: &Context) -> Result<()> {
-        let mut tx = context.db.begin().await?;
-        for (_, key, _) in &self.0 {
-            store::take_back(&mut tx, key).await?;
-        }
-        tx.commit().await?;
-        Ok(())
-    }
-
-    /// What to record of a failure: the waits that it began.
-    pub(crate) fn begun(&self) -> Vec<Change> {
-        let waits = self.0.iter().filter(|(_, _, lock)| lock.wait_until > lock.failed_at);
-        waits.filter_map(|(subject, _, lock)| begun(subject, lock)).collect()
+        let mut conn = context.db.acquire().await?;
+        store::take_back(&mut conn, &self.key).await
     }
 }
 
 fn begun(subject: &Subject, lock: &Lock) -> Option<Change> {
+    if lock.wait_until <= lock.failed_at {
+        return None;
+    }
     let (entity_type, entity_id) = match subject {
-        Subject::Address(address) => ("address", address.as_ref()?.to_string()),
+        Subject::Address(address) => ("address", address.to_string()),
         Subject::Nobody { .. } => return None,
         Subject::Account(user_id)
         | Subject::Device { user_id, .. }
@@ -198,11 +216,10 @@ impl Subjects {
 }
 
 /// What one subscriber has.
-fn network(address: Option<IpAddr>) -> Vec<u8> {
-    match address.map(|it| it.to_canonical()) {
-        None => Vec::new(),
-        Some(IpAddr::V4(address)) => address.octets().to_vec(),
-        Some(IpAddr::V6(address)) => address.octets()[..8].to_vec(),
+fn network(address: IpAddr) -> Vec<u8> {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets()[..8].to_vec(),
     }
 }
 

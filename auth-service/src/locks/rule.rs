@@ -33,6 +33,7 @@ pub(super) fn counting(scope: Scope, now: DateTime<Utc>) -> Counting {
             long_wait_from: IN_A_ROW_MAX,
             long_wait_until: next_day(now),
             forgotten_before: now - KEPT_FOR,
+            is_afterwards: false,
         },
         Scope::Address => Counting {
             now,
@@ -41,6 +42,7 @@ pub(super) fn counting(scope: Scope, now: DateTime<Utc>) -> Counting {
             long_wait_from: i32::MAX,
             long_wait_until: now,
             forgotten_before: now - ADDRESS_KEPT_FOR,
+            is_afterwards: true,
         },
     }
 }

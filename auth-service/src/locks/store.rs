@@ -43,6 +43,8 @@ pub(crate) struct Counting {
     pub(crate) long_wait_until: DateTime<Utc>,
     /// A count that did not grow since then begins anew.
     pub(crate) forgotten_before: DateTime<Utc>,
+    /// Whether to count even while the subject has to wait.
+    pub(crate) is_afterwards: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -54,8 +56,8 @@ pub(crate) struct Lock {
     pub(crate) wait_until: DateTime<Utc>,
 }
 
-/// Counts a failure in advance, unless the subject has to wait; then none. Of many
-/// at the same time, each sees what the one before it left.
+/// Counts a failure, unless the subject has to wait; then none. Of many at the same
+/// time, each sees what the one before it left.
 pub(crate) async fn count(
     conn: &mut PgConnection,
     key: &Key,
@@ -64,17 +66,17 @@ pub(crate) async fn count(
     let lock = sqlx::query_as!(
         Lock,
         r#"insert into locks as l (kind, scope, subject_hash, user_id, failures, failed_at, wait_until)
-           values ($1, $2, $3, $4, 1, $5, $5 + ($6::bigint[])[1] * interval '1 millisecond')
+           values ($1, $2, $3, $4, 1, $5::timestamptz, $5::timestamptz + ($6::bigint[])[1] * interval '1 millisecond')
            on conflict (kind, scope, subject_hash) do update
-           set failures = case when l.failed_at < $7 then 1 else l.failures + 1 end,
-               failed_at = $5,
+           set failures = case when l.failed_at < $7::timestamptz then 1 else l.failures + 1 end,
+               failed_at = $5::timestamptz,
                wait_until = case
-                   when l.failed_at < $7 then $5 + ($6::bigint[])[1] * interval '1 millisecond'
-                   when l.failures + 1 >= $8 then $9
-                   else $5 + ($6::bigint[])[least(l.failures + 1, cardinality($6::bigint[]))]
+                   when l.failed_at < $7::timestamptz then $5::timestamptz + ($6::bigint[])[1] * interval '1 millisecond'
+                   when l.failures + 1 >= $8 then $9::timestamptz
+                   else $5::timestamptz + ($6::bigint[])[least(l.failures + 1, cardinality($6::bigint[]))]
                         * interval '1 millisecond'
                end
-           where l.wait_until <= $5
+           where l.wait_until <= $5::timestamptz or $10
            returning kind as "kind: Kind", scope as "scope: Scope", failures, failed_at, wait_until"#,
         key.kind as Kind,
         key.scope as Scope,
@@ -85,6 +87,7 @@ pub(crate) async fn count(
         counting.forgotten_before,
         counting.long_wait_from,
         counting.long_wait_until,
+        counting.is_afterwards,
     )
     .fetch_optional(conn)
     .await?;

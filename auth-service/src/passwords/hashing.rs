@@ -131,7 +131,7 @@ impl Hasher {
         let stored = stored.ok_or_else(|| Error::internal(anyhow::anyhow!("the dummy hash")))?;
 
         let (own, attempt, slowest_ms) = (self.own.clone(), attempt.clone(), self.slowest_ms.clone());
-        let verify = move || {
+        let verify = move || -> Result<(Instant, Verdict)> {
             let started = Instant::now();
             let is_current = own.is_current(&stored);
             let is_good = own.verifies(&attempt, &stored) && is_real;
@@ -149,7 +149,7 @@ impl Hasher {
                 }
             }
         };
-        let (started, verdict): (Instant, Verdict) = self.run(verify).await??;
+        let (started, verdict) = self.run(verify).await??;
         if verdict == Verdict::Wrong {
             // The refusal of an account with a slow foreign hash must look like any other.
             let held_back = Duration::from_millis(self.slowest_ms.load(Ordering::Relaxed));
