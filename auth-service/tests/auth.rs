@@ -131,6 +131,8 @@ async fn an_unknown_address_and_a_wrong_password_get_the_same_answer_in_the_same
     for _ in 0..8 {
         answers.clear();
         for (at, (email, password)) in attempts.iter().enumerate() {
+            // So that no attempt waits for the one before it.
+            auth.service.clock.advance(TimeDelta::days(1));
             let started = Instant::now();
             answers.push(auth.login_with(email, password).await.unwrap_err());
             fastest[at] = fastest[at].min(started.elapsed());

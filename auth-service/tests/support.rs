@@ -9,9 +9,10 @@ use auth_service::{SERVICE, config::IdentityConfig};
 use clap::Parser;
 use ihuman_proto::auth::v1::{
     self as pb, api_key_service_client::ApiKeyServiceClient,
-    auth_service_client::AuthServiceClient, session_service_client::SessionServiceClient,
-    setting_service_client::SettingServiceClient,
-    signing_key_service_client::SigningKeyServiceClient, user_service_client::UserServiceClient,
+    auth_service_client::AuthServiceClient, lock_service_client::LockServiceClient,
+    session_service_client::SessionServiceClient, setting_service_client::SettingServiceClient,
+    signing_key_service_client::SigningKeyServiceClient,
+    user_import_service_client::UserImportServiceClient, user_service_client::UserServiceClient,
 };
 use ihuman_shared::testing::{Caller, Credentials, TestDatabase, TestService};
 use serde_json::Value;
@@ -47,8 +48,9 @@ pub(crate) struct Record {
     pub(crate) reason: String,
 }
 
+/// The rules of accounts, as they are configured.
 #[derive(Parser)]
-struct Command {
+pub(crate) struct Command {
     #[command(flatten)]
     identity: IdentityConfig,
 }
@@ -62,13 +64,18 @@ impl Auth {
     pub(crate) async fn start_with(arguments: &[&str]) -> Self {
         let database = Arc::new(TestDatabase::create().await);
         let credentials = Arc::new(Credentials::new(&database).await);
-        let service = serve(&database, arguments).await;
+        let service = serve(&database, arguments, &[]).await;
         Self { service, credentials, database }
     }
 
     /// Another replica on the same database.
     pub(crate) async fn replica(&self) -> Self {
-        let service = serve(&self.database, &[]).await;
+        self.replica_with(&[]).await
+    }
+
+    /// The same, with further `arguments` for the rules of accounts.
+    pub(crate) async fn replica_with(&self, arguments: &[&str]) -> Self {
+        let service = serve(&self.database, &[], arguments).await;
         let (credentials, database) = (Arc::clone(&self.credentials), Arc::clone(&self.database));
         Self { service, credentials, database }
     }
@@ -95,6 +102,14 @@ impl Auth {
 
     pub(crate) fn users(&self, caller: &Caller) -> UserServiceClient<Known> {
         UserServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
+    }
+
+    pub(crate) fn locks(&self, caller: &Caller) -> LockServiceClient<Known> {
+        LockServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
+    }
+
+    pub(crate) fn user_imports(&self, caller: &Caller) -> UserImportServiceClient<Known> {
+        UserImportServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
     }
 
     pub(crate) fn settings(&self, caller: &Caller) -> SettingServiceClient<Known> {
@@ -196,6 +211,17 @@ impl Auth {
         records.remove(0)
     }
 
+    /// The first record of an action that is recorded beside its request.
+    pub(crate) async fn recorded(&self, action: &str) -> Record {
+        let started = Instant::now();
+        loop {
+            if let Some(record) = self.audit(action).await.into_iter().next() {
+                return record;
+            }
+            assert!(started.elapsed() < Duration::from_secs(10), "{action} is not recorded");
+        }
+    }
+
     /// The whole audit trail as text, to search for what must not be in it.
     pub(crate) async fn audit_text(&self) -> String {
         self.scalar("select coalesce(string_agg(a::text, e'\\n'), '') from audit.audit_logs a")
@@ -216,8 +242,8 @@ impl Auth {
     }
 }
 
-async fn serve(database: &TestDatabase, arguments: &[&str]) -> TestService {
-    let identity = Command::parse_from(["test"]).identity;
+async fn serve(database: &TestDatabase, arguments: &[&str], identity: &[&str]) -> TestService {
+    let identity = Command::parse_from(["test"].iter().chain(identity)).identity;
     let stack = async |platform: &_| auth_service::stack(platform, &identity).await;
     TestService::start(SERVICE, database, arguments, stack).await
 }

@@ -46,7 +46,12 @@ impl Devices {
     }
 
     /// The device, if the account knows it.
-    pub(crate) fn find(&self, user_id: Uuid, token: &DeviceToken, now: DateTime<Utc>) -> Option<Uuid> {
+    pub(crate) fn find(
+        &self,
+        user_id: Uuid,
+        token: &DeviceToken,
+        now: DateTime<Utc>,
+    ) -> Option<Uuid> {
         let bytes = BASE64.decode(&token.0).ok()?;
         let (body, tag) = bytes.split_at_checked(BODY_LEN)?;
         hmac::verify(&self.0, &bound(user_id, body), tag).ok()?;
@@ -79,7 +84,9 @@ mod tests {
         assert_eq!(find(user_id, &text, 89), Some(device_id));
         assert_eq!(find(user_id, &text, 90), None);
         assert_eq!(find(Uuid::now_v7(), &text, 0), None);
-        for broken in ["", "a", &text[1..], &text[..40], &text.replace(|it: char| it.is_ascii_digit(), "a")] {
+        for broken in
+            ["", "a", &text[1..], &text[..40], &text.replace(|it: char| it.is_ascii_digit(), "a")]
+        {
             assert_eq!(find(user_id, broken, 0), None, "{broken}");
         }
         assert!(DeviceToken::parse("it", "a".repeat(257)).is_err());

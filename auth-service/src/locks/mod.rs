@@ -19,11 +19,11 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use self::store::{Key, Lock, Scope};
 pub(crate) use self::{
     device::{DeviceToken, Devices},
     store::Kind,
 };
-use self::store::{Key, Lock, Scope};
 use crate::{
     context::Context,
     passwords::{Attempt, Verdict},
@@ -180,9 +180,7 @@ impl Subjects {
 
     fn key(&self, kind: Kind, subject: &Subject) -> Key {
         let (scope, user_id, subject_hash) = match subject {
-            Subject::Address(address) => {
-                (Scope::Address, None, self.bucket(&network(*address)))
-            }
+            Subject::Address(address) => (Scope::Address, None, self.bucket(&network(*address))),
             Subject::Account(user_id) => {
                 (Scope::Account, Some(*user_id), self.hash(user_id.as_bytes()))
             }

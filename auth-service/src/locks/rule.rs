@@ -9,8 +9,17 @@ const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 
 /// What follows the failures that are free, in milliseconds; the last goes on.
-const WAITS_MS: [i64; 9] =
-    [SECOND, 3 * SECOND, 5 * SECOND, 10 * SECOND, 30 * SECOND, MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR];
+const WAITS_MS: [i64; 9] = [
+    SECOND,
+    3 * SECOND,
+    5 * SECOND,
+    10 * SECOND,
+    30 * SECOND,
+    MINUTE,
+    5 * MINUTE,
+    15 * MINUTE,
+    HOUR,
+];
 /// The first wait comes after so many failures on an account.
 const OF_ACCOUNT: usize = 3;
 /// The same for an address: an office behind one address mistypes more. One account

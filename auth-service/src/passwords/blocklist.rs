@@ -77,7 +77,8 @@ fn repeats(text: &str) -> bool {
 
 /// The shortest part that, repeated, gives the whole; the whole if there is none.
 fn unit(text: &str) -> &str {
-    let divides = |end: &usize| text.len() % end == 0 && text[..*end].repeat(text.len() / end) == text;
+    let divides =
+        |end: &usize| text.len() % end == 0 && text[..*end].repeat(text.len() / end) == text;
     let ends = text.char_indices().map(|(at, _)| at).skip(1).take_while(|it| it * 2 <= text.len());
     text.get(..ends.into_iter().find(divides).unwrap_or(text.len())).unwrap_or(text)
 }
@@ -123,10 +124,14 @@ mod tests {
 
     #[test]
     fn repetition_and_walks_are_refused() {
-        for password in ["aaaaaaaaaaaaaaa", "xk7xk7xk7xk7xk7", "!?!?!?!?!?!?!?!?", "ab1 AB1 ab1 AB1 a"] {
+        for password in
+            ["aaaaaaaaaaaaaaa", "xk7xk7xk7xk7xk7", "!?!?!?!?!?!?!?!?", "ab1 AB1 ab1 AB1 a"]
+        {
             assert_eq!(problem(password), Some("must not repeat one short part"), "{password}");
         }
-        for password in ["qwertyuiopasdfgh", "123456789012345", "zyxwvutsrqponmlk", "asdfghjklasdfg12"] {
+        for password in
+            ["qwertyuiopasdfgh", "123456789012345", "zyxwvutsrqponmlk", "asdfghjklasdfg12"]
+        {
             assert!(problem(password).is_some_and(|it| it.contains("keyboard")), "{password}");
         }
     }

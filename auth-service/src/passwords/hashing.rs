@@ -79,7 +79,8 @@ impl Hasher {
     /// # Errors
     /// When there is no randomness.
     pub(crate) fn new(config: &PasswordConfig, master_key: &MasterKey) -> anyhow::Result<Self> {
-        let PasswordConfig { argon2_memory_kib: m, argon2_passes: t, argon2_lanes: p, .. } = *config;
+        let PasswordConfig { argon2_memory_kib: m, argon2_passes: t, argon2_lanes: p, .. } =
+            *config;
         let params = Params::new(m, t, p, None)?;
         let pepper = Arc::new(master_key.derive("password pepper"));
         let own = Own { params, pepper, is_peppered: config.password_pepper };
@@ -130,7 +131,8 @@ impl Hasher {
         let stored = usable.or_else(|| Stored::read(&self.dummy));
         let stored = stored.ok_or_else(|| Error::internal(anyhow::anyhow!("the dummy hash")))?;
 
-        let (own, attempt, slowest_ms) = (self.own.clone(), attempt.clone(), self.slowest_ms.clone());
+        let (own, attempt, slowest_ms) =
+            (self.own.clone(), attempt.clone(), self.slowest_ms.clone());
         let verify = move || -> Result<(Instant, Verdict)> {
             let started = Instant::now();
             let is_current = own.is_current(&stored);
@@ -339,10 +341,8 @@ mod tests {
         let typed = "ﬁve cafe\u{301}s";
         let bcrypt = bcrypt::hash(typed, 4).unwrap();
         let argon2 = Argon2::default().hash_password(typed.as_bytes()).unwrap().to_string();
-        let mut hashes = vec![
-            stored::import_bcrypt(&bcrypt).unwrap(),
-            stored::import_argon2(&argon2).unwrap(),
-        ];
+        let mut hashes =
+            vec![stored::import_bcrypt(&bcrypt).unwrap(), stored::import_argon2(&argon2).unwrap()];
         for is_suffix in [false, true] {
             let salt = Salt { bytes: b"salt".to_vec(), is_suffix };
             let text = if is_suffix { format!("{typed}salt") } else { format!("salt{typed}") };

@@ -100,7 +100,9 @@ mod tests {
 
     #[test]
     fn a_password_is_measured_in_characters_after_normalization() {
-        let letters = |count| -> String { ('a'..='z').map(|it| [it, 'ä']).flatten().rev().cycle().take(count).collect() };
+        let letters = |count| -> String {
+            ('a'..='z').map(|it| [it, 'ä']).flatten().rev().cycle().take(count).collect()
+        };
 
         assert!(parse(&letters(14)).is_err());
         assert!(parse(&letters(15)).is_ok());

@@ -54,9 +54,10 @@ impl<'a> Owner<'a> {
     fn of_email(&self) -> Vec<String> {
         let (local_part, domain) = self.email.split_once('@').unwrap_or((self.email, ""));
         let labels = domain.rsplit_once('.').map_or(domain, |it| it.0).split('.');
+        let parents = domain.match_indices('.').map(|(at, _)| &domain[at + 1..]);
         let words = local_part.split(|it: char| !it.is_alphanumeric());
         let whole = [self.email, local_part, domain];
-        whole.into_iter().chain(labels).chain(words).map(squeeze).collect()
+        whole.into_iter().chain(labels).chain(parents).chain(words).map(squeeze).collect()
     }
 
     fn of_name(&self) -> Vec<String> {
@@ -90,7 +91,9 @@ mod tests {
 
     #[test]
     fn a_name_as_a_small_part_of_more_is_no_reason() {
-        for password in ["Ann keeps a lamp in the attic", "the mailman of the north", "!!!!!!!!!!!!!!!"] {
+        for password in
+            ["Ann keeps a lamp in the attic", "the mailman of the north", "!!!!!!!!!!!!!!!"]
+        {
             assert_eq!(OWNER.problem(password), None, "{password}");
         }
     }

@@ -91,7 +91,8 @@ pub(super) fn over_sha256(salt: &Salt, argon2id: &PasswordHash) -> String {
 fn phc(text: &str) -> Result<PasswordHash, Unusable> {
     let shape = Unusable("must be a PHC string of argon2i, argon2d or argon2id");
     let hash = PasswordHash::new(text).map_err(|_| Unusable(shape.0))?;
-    if !hash.algorithm.as_str().starts_with("argon2") || hash.hash.is_none() || hash.salt.is_none() {
+    if !hash.algorithm.as_str().starts_with("argon2") || hash.hash.is_none() || hash.salt.is_none()
+    {
         return Err(shape);
     }
     let params = Params::try_from(&hash).map_err(|_| shape)?;
@@ -108,11 +109,15 @@ fn phc(text: &str) -> Result<PasswordHash, Unusable> {
 }
 
 fn check_bcrypt(text: &str) -> Result<(), Unusable> {
-    let shape = Unusable("must be a bcrypt string of 60 characters that begins with $2a$, $2b$ or $2y$");
+    let shape =
+        Unusable("must be a bcrypt string of 60 characters that begins with $2a$, $2b$ or $2y$");
     let rest = ["$2a$", "$2b$", "$2y$"].iter().find_map(|it| text.strip_prefix(it));
     let Some((cost, digest)) = rest.and_then(|it| it.split_once('$')) else { return Err(shape) };
     let allowed = |it: u8| it.is_ascii_alphanumeric() || it == b'.' || it == b'/';
-    if cost.len() != 2 || digest.len() != 53 || !digest.bytes().all(allowed) {
+    if cost.len() != 2 || !cost.bytes().all(|it| it.is_ascii_digit()) {
+        return Err(shape);
+    }
+    if digest.len() != 53 || !digest.bytes().all(allowed) {
         return Err(shape);
     }
     match cost.parse::<u8>() {
@@ -131,7 +136,9 @@ mod tests {
         let hash = |params| format!("$argon2id$v=19${params}$c29tZXNhbHQ$c29tZWhhc2hzb21laGFzaA");
 
         assert!(Stored::read(&hash("m=131072,t=10,p=8")).is_some());
-        for (params, names) in [("m=131073,t=1,p=1", "m"), ("m=8,t=11,p=1", "t"), ("m=99,t=1,p=9", "p")] {
+        for (params, names) in
+            [("m=131073,t=1,p=1", "m"), ("m=8,t=11,p=1", "t"), ("m=99,t=1,p=9", "p")]
+        {
             let problem = import_argon2(&hash(params)).unwrap_err();
             assert!(problem.0.ends_with(names), "{params}: {problem:?}");
             assert!(Stored::read(&hash(params)).is_none());
