@@ -20,7 +20,7 @@ use crate::support::{Auth, EMAIL, PASSWORD, bearer, login};
 
 const WRONG: &str = "a wrong password, long enough";
 const UNKNOWN: &str = "nobody@example.com";
-const FORWARDED: [&str; 2] = ["--trusted-proxies", "127.0.0.1"];
+const FORWARDED: [&str; 2] = ["--trusted-proxies", "127.0.0.0/8"];
 
 impl Auth {
     async fn fail(&self, email: &str) -> Status {
