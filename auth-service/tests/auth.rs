@@ -128,7 +128,11 @@ async fn an_unknown_address_and_a_wrong_password_get_the_same_answer_in_the_same
     ];
 
     let (mut answers, mut fastest) = (Vec::new(), [Duration::MAX; 4]);
-    for _ in 0..8 {
+    let even =
+        |times: [Duration; 4]| times.iter().max() < times.iter().min().map(|it| *it * 2).as_ref();
+    // Whatever else the machine does only ever adds to a time, so the fastest of
+    // many are compared. Without hashing they would be many times apart for good.
+    for _ in 0..50 {
         answers.clear();
         for (at, (email, password)) in attempts.iter().enumerate() {
             // So that no attempt waits for the one before it.
@@ -136,6 +140,9 @@ async fn an_unknown_address_and_a_wrong_password_get_the_same_answer_in_the_same
             let started = Instant::now();
             answers.push(auth.login_with(email, password).await.unwrap_err());
             fastest[at] = fastest[at].min(started.elapsed());
+        }
+        if even(fastest) {
+            break;
         }
     }
 
@@ -145,10 +152,7 @@ async fn an_unknown_address_and_a_wrong_password_get_the_same_answer_in_the_same
         assert_eq!(other.code(), wrong.code());
         assert_eq!((other.message(), other.details()), (wrong.message(), wrong.details()));
     }
-    // Hashing takes many times as long as all the rest.
-    for time in fastest {
-        assert!(time > fastest[0] / 2 && time < fastest[0] * 2, "{fastest:?}");
-    }
+    assert!(even(fastest), "{fastest:?}");
 }
 
 #[tokio::test]

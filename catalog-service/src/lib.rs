@@ -21,8 +21,8 @@ pub async fn stack(platform: &Platform) -> anyhow::Result<Stack> {
     skills::housekeeping::start(platform);
     workers::expiry::start(platform, &changes);
     Ok(Stack::new()
-        .service(skills::rpc::service(platform))
-        .service(executions::rpc::service(platform, &changes))
-        .service(workers::rpc::service(platform, &changes))
-        .service(audit::rpc::service(platform)))
+        .service(skills::rpc::server(platform))
+        .service(executions::rpc::server(platform, &changes))
+        .service(workers::rpc::server(platform, &changes))
+        .service(audit::rpc::server(platform)))
 }

@@ -93,6 +93,8 @@ async fn after_a_lease_expired_only_its_successor_is_heard() {
         (expired.state(), &*expired.message),
         (State::Queued, "the worker did not report in time")
     );
+    // Not taken for a repeated failure, although the execution waits again.
+    assert_eq!(scene.fail(&old, true).await, LeaseState::Lost);
     let new = scene.lease_one().await;
 
     assert_eq!(scene.heartbeat(&old).await.state(), LeaseState::Lost);

@@ -24,7 +24,7 @@ struct Audit {
 }
 
 /// The service on this platform.
-pub fn service(platform: &Platform) -> AuditServiceServer<impl AuditService> {
+pub fn server(platform: &Platform) -> AuditServiceServer<impl AuditService> {
     AuditServiceServer::new(Audit { db: platform.db.clone() })
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .accept_compressed(CompressionEncoding::Gzip)

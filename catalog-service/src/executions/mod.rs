@@ -15,7 +15,7 @@ use ihuman_shared::{
     page::Page,
 };
 use serde_json::{Value, json};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use self::store::{Filter, NewExecution};
@@ -70,12 +70,7 @@ pub async fn create(
         let execution = store::get(&mut tx, earlier.entity_id, scope(caller)).await?;
         return execution.ok_or(Error::NotFound("execution"));
     }
-    let skill = skills::store::newest(&mut tx, request.skill_id).await?;
-    let skill = skill.ok_or(Error::NotFound("skill"))?;
-    if skill.state == skills::State::Archived {
-        return Err(Error::WrongState { subject: "skill", description: "is archived".to_owned() });
-    }
-    skills::schema::validate(&skill.digest, &skill.parameters_schema, &request.parameters)?;
+    let skill = runnable(&mut tx, &request).await?;
     quota.check(&mut tx, caller.user_id).await?;
 
     let Request { parameters, priority, max_attempts, .. } = request;
@@ -124,6 +119,20 @@ pub async fn create(
         created_at,
         revision: 1,
     })
+}
+
+/// The newest version of the skill, if it may be run with these parameters.
+async fn runnable(
+    conn: &mut PgConnection,
+    request: &Request,
+) -> Result<skills::store::NewestVersion> {
+    let skill = skills::store::newest(conn, request.skill_id).await?;
+    let skill = skill.ok_or(Error::NotFound("skill"))?;
+    if skill.state == skills::State::Archived {
+        return Err(Error::WrongState { subject: "skill", description: "is archived".to_owned() });
+    }
+    skills::schema::validate(&skill.digest, &skill.parameters_schema, &request.parameters)?;
+    Ok(skill)
 }
 
 /// About how many bytes a value has as a `google.protobuf.Value`.

@@ -36,7 +36,7 @@ struct Executions {
 }
 
 /// The service, as the stack takes it.
-pub fn service(
+pub fn server(
     platform: &Platform,
     changes: &Changes,
 ) -> ExecutionServiceServer<impl ExecutionService + use<>> {

@@ -31,7 +31,7 @@ struct Skills {
 }
 
 /// The service on this platform.
-pub fn service(platform: &Platform) -> SkillServiceServer<impl SkillService> {
+pub fn server(platform: &Platform) -> SkillServiceServer<impl SkillService> {
     SkillServiceServer::new(Skills { db: platform.db.clone() })
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .accept_compressed(CompressionEncoding::Gzip)

@@ -40,7 +40,7 @@ const LEASE_MAX: Duration = Duration::from_secs(600);
 struct Workers(Queue);
 
 /// The service, as the stack takes it.
-pub fn service(
+pub fn server(
     platform: &Platform,
     changes: &Changes,
 ) -> WorkerServiceServer<impl WorkerService + use<>> {

@@ -3,6 +3,8 @@
 
 mod error;
 
+use std::io;
+
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -21,6 +23,8 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited, StreamBody};
 use ihuman_proto::error::v1::ErrorReason;
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter};
 use tonic::{Code, Status};
 use tower::ServiceExt as _;
 
@@ -144,9 +148,7 @@ async fn from_grpc(response: Response, method: &MethodDescriptor) -> Result<Resp
         frame.get(FRAME_HEADER..).filter(|_| frame[0] == 0).ok_or_else(status::internal)?;
     let message =
         DynamicMessage::decode(method.output(), message).map_err(|_| status::internal())?;
-    let mut json = serde_json::to_value(&message).map_err(|_| status::internal())?;
-    drop_empty_fractions(&mut json);
-    let json = serde_json::to_vec(&json).map_err(|_| status::internal())?;
+    let json = to_json(&message).map_err(|_| status::internal())?;
 
     for name in ABOUT_THE_BODY {
         parts.headers.remove(name);
@@ -155,18 +157,21 @@ async fn from_grpc(response: Response, method: &MethodDescriptor) -> Result<Resp
     Ok(Response::from_parts(parts, Body::from(json)))
 }
 
-/// Writes whole doubles as protobuf's JSON does: 100 and not 100.0.
-fn drop_empty_fractions(json: &mut serde_json::Value) {
-    match json {
-        serde_json::Value::Number(number) => {
-            let whole = number.as_f64().filter(|it| it.fract() == 0.0 && it.abs() <= INTEGER_MAX);
-            if let Some(whole) = whole.filter(|_| number.is_f64()) {
-                *number = serde_json::Number::from(whole as i64);
-            }
+fn to_json(message: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut json = Vec::new();
+    message.serialize(&mut serde_json::Serializer::with_formatter(&mut json, WholeNumbers))?;
+    Ok(json)
+}
+
+/// Writes whole numbers as protobuf's JSON does: 100 and not 100.0.
+struct WholeNumbers;
+
+impl Formatter for WholeNumbers {
+    fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        if value.fract() == 0.0 && value.abs() <= INTEGER_MAX {
+            return self.write_i64(writer, value as i64);
         }
-        serde_json::Value::Array(items) => items.iter_mut().for_each(drop_empty_fractions),
-        serde_json::Value::Object(fields) => fields.values_mut().for_each(drop_empty_fractions),
-        _ => {}
+        CompactFormatter.write_f64(writer, value)
     }
 }
 
@@ -183,10 +188,8 @@ mod tests {
 
     #[test]
     fn whole_numbers_have_no_fraction() {
-        let mut json = serde_json::json!({"a": [100.0, -2.0, 0.5, 1e300], "b": {"c": 7}});
+        let json = to_json(&(100.0, -2.0, 0.5, 1e300, 7)).unwrap();
 
-        drop_empty_fractions(&mut json);
-
-        assert_eq!(json.to_string(), r#"{"a":[100,-2,0.5,1e+300],"b":{"c":7}}"#);
+        assert_eq!(String::from_utf8(json).unwrap(), "[100,-2,0.5,1e+300,7]");
     }
 }
