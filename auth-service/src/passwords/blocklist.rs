@@ -77,8 +77,9 @@ fn repeats(text: &str) -> bool {
 
 /// The shortest part that, repeated, gives the whole; the whole if there is none.
 fn unit(text: &str) -> &str {
-    let divides =
-        |end: &usize| text.len() % end == 0 && text[..*end].repeat(text.len() / end) == text;
+    let divides = |end: &usize| {
+        text.len().is_multiple_of(*end) && text[..*end].repeat(text.len() / end) == text
+    };
     let ends = text.char_indices().map(|(at, _)| at).skip(1).take_while(|it| it * 2 <= text.len());
     text.get(..ends.into_iter().find(divides).unwrap_or(text.len())).unwrap_or(text)
 }
@@ -96,7 +97,7 @@ fn is_step(from: char, to: char) -> bool {
         let at = |it| walk.chars().position(|key| key == it);
         matches!((at(from), at(to)), (Some(a), Some(b)) if a.abs_diff(b) <= 1)
     };
-    from == to || WALKS.iter().any(|walk| beside(&walk))
+    from == to || WALKS.iter().any(|walk| beside(walk))
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn a_password_is_measured_in_characters_after_normalization() {
         let letters = |count| -> String {
-            ('a'..='z').map(|it| [it, 'ä']).flatten().rev().cycle().take(count).collect()
+            ('a'..='z').flat_map(|it| [it, 'ä']).rev().cycle().take(count).collect()
         };
 
         assert!(parse(&letters(14)).is_err());
