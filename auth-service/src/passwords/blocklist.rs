@@ -97,7 +97,7 @@ fn is_step(from: char, to: char) -> bool {
         let at = |it| walk.chars().position(|key| key == it);
         matches!((at(from), at(to)), (Some(a), Some(b)) if a.abs_diff(b) <= 1)
     };
-    from == to || WALKS.iter().any(|walk| beside(walk))
+    from == to || WALKS.iter().any(beside)
 }
 
 #[cfg(test)]
