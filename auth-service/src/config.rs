@@ -1,9 +1,12 @@
 //! Everything that differs between one deployment of auth-service and another.
 
-use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
-use ihuman_shared::{platform::PlatformConfig, telemetry::TelemetryConfig};
+use ihuman_shared::{
+    config::MasterKeyConfig, credentials::MasterKey, platform::PlatformConfig,
+    telemetry::TelemetryConfig,
+};
 
 use crate::passwords::stored::{LANES_MAX, MEMORY_MAX, PASSES_MAX};
 
@@ -52,6 +55,15 @@ pub struct IdentityConfig {
     #[arg(long, env, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub api_key_expiry_days: u32,
 
+    /// How long a signing key signs before the next one does, as in "30d".
+    #[arg(long, env, default_value = "30d", value_parser = rotation)]
+    pub signing_key_rotation: Duration,
+
+    /// How long a signing key is published before it signs, as in "1h": longer than
+    /// anybody keeps a copy of the public keys.
+    #[arg(long, env, default_value = "1h", value_parser = publish_ahead)]
+    pub signing_key_publish_ahead: Duration,
+
     /// How passwords are stored.
     #[command(flatten)]
     pub passwords: PasswordConfig,
@@ -82,6 +94,30 @@ pub struct PasswordConfig {
     pub password_pepper: bool,
 }
 
+/// Where the new master key is.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct NewMasterKeyConfig {
+    /// 32 random bytes in base64.
+    #[arg(long, env = "IHUMAN_NEW_MASTER_KEY", hide_env_values = true)]
+    pub new_master_key: Option<MasterKey>,
+
+    /// A file that holds the new master key.
+    #[arg(long, env = "IHUMAN_NEW_MASTER_KEY_FILE")]
+    pub new_master_key_file: Option<PathBuf>,
+}
+
+impl NewMasterKeyConfig {
+    /// The key, from the variable or the file.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn read(self) -> Result<MasterKey, String> {
+        let (master_key, master_key_file) = (self.new_master_key, self.new_master_key_file);
+        MasterKeyConfig { master_key, master_key_file }.read()
+    }
+}
+
 /// What to do instead of serving.
 #[derive(Subcommand)]
 pub enum Command {
@@ -92,6 +128,14 @@ pub enum Command {
         #[arg(long)]
         email: String,
     },
+    /// Puts everything that is sealed under a new master key, in one transaction.
+    /// Stop auth-service before, and start both services with the new key after.
+    /// API keys stay as they are.
+    Rekey {
+        /// Where the new key is.
+        #[command(flatten)]
+        new: NewMasterKeyConfig,
+    },
     /// Asks the service at the configured address whether it is ready, for a
     /// container's health check.
     Probe,
@@ -101,10 +145,33 @@ pub enum Command {
 const LIFETIMES: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(366 * 24 * 60 * 60);
 
+/// The shortest and the longest use of a signing key.
+const ROTATIONS: RangeInclusive<Duration> =
+    Duration::from_secs(60 * 60)..=Duration::from_secs(366 * 24 * 60 * 60);
+
+/// The shortest and the longest time between publishing a signing key and using it.
+/// /.well-known/jwks.json may be kept for 5 minutes.
+const PUBLISHED_AHEAD: RangeInclusive<Duration> =
+    Duration::from_secs(10 * 60)..=Duration::from_secs(30 * 24 * 60 * 60);
+
 fn lifetime(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(lifetime) if LIFETIMES.contains(&lifetime) => Ok(lifetime),
         _ => Err("must be from 1s to 366d".to_owned()),
+    }
+}
+
+fn rotation(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(rotation) if ROTATIONS.contains(&rotation) => Ok(rotation),
+        _ => Err("must be from 1h to 366d".to_owned()),
+    }
+}
+
+fn publish_ahead(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(ahead) if PUBLISHED_AHEAD.contains(&ahead) => Ok(ahead),
+        _ => Err("must be from 10m to 30d".to_owned()),
     }
 }
 

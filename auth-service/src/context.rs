@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use ihuman_shared::{
+    access::Quota,
     clock::Clock,
     credentials::{ApiKeyHasher, Authenticator, Sealer},
     platform::Platform,
@@ -15,9 +16,11 @@ use crate::{
     config::IdentityConfig,
     locks::{Devices, Subjects},
     passwords::Hasher,
-    signing_keys,
-    signing_keys::KeySet,
+    signing_keys::{KeyRing, KeySet},
 };
+
+/// What the secrets of answers are sealed for.
+pub(crate) const ANSWERS: &str = "idempotent answer";
 
 /// What every room works with.
 pub(crate) struct Context {
@@ -31,7 +34,10 @@ pub(crate) struct Context {
     pub(crate) devices: Devices,
     pub(crate) tokens: TokenIssuer,
     pub(crate) key_set: KeySet,
+    pub(crate) signing_keys: KeyRing,
     pub(crate) api_keys: ApiKeyHasher,
+    /// What may be sent with a key that has no rate limit of its own.
+    pub(crate) key_quota: Quota,
     /// Seals the secrets of answers that may be asked for again.
     pub(crate) answers: Sealer,
 }
@@ -44,7 +50,7 @@ impl Context {
         config: &IdentityConfig,
     ) -> anyhow::Result<Arc<Self>> {
         // First of all, because everything else may need a token.
-        let signer = signing_keys::signer(platform).await?;
+        let signing_keys = KeyRing::open(platform).await?;
         Ok(Arc::new(Context {
             db: platform.db.clone(),
             clock: platform.clock.clone(),
@@ -53,10 +59,12 @@ impl Context {
             hasher: Hasher::new(&config.passwords, &platform.master_key)?,
             subjects: Subjects::new(&platform.master_key),
             devices: Devices::new(&platform.master_key),
-            tokens: TokenIssuer::new(platform, config, signer),
+            tokens: TokenIssuer::new(platform, config, signing_keys.clone()),
             key_set: KeySet::new(platform),
+            signing_keys,
             api_keys: ApiKeyHasher::new(&platform.master_key),
-            answers: Sealer::new(&platform.master_key, "idempotent answer"),
+            key_quota: platform.rate_limit().of_principals(),
+            answers: Sealer::new(&platform.master_key, ANSWERS),
         }))
     }
 

@@ -1,5 +1,6 @@
 //! auth-service: accounts, sessions, tokens, API keys, users and settings.
 
+mod access;
 mod api_keys;
 mod auth;
 pub mod config;
@@ -8,6 +9,7 @@ mod limits;
 mod locks;
 mod passwords;
 mod refusal;
+mod rekey;
 mod revocations;
 mod sessions;
 mod settings;
@@ -19,7 +21,9 @@ use ihuman_shared::{platform::Platform, server::Stack, service::Service};
 
 use self::{config::IdentityConfig, context::Context};
 pub use self::{
+    rekey::{Rekeyed, rekey},
     revocations::housekeeping::sweep,
+    signing_keys::rotation::rotate_due,
     users::administrator::{CreatedAdmin, create_admin},
 };
 
@@ -34,6 +38,7 @@ pub const SERVICE: Service =
 pub async fn stack(platform: &Platform, config: &IdentityConfig) -> anyhow::Result<Stack> {
     let context = Context::new(platform, config).await?;
     revocations::housekeeping::start(platform);
+    signing_keys::rotation::start(platform, &context);
     Ok(Stack::new()
         .service(auth::rpc::server(&context))
         .service(sessions::rpc::server(&context))
@@ -41,7 +46,9 @@ pub async fn stack(platform: &Platform, config: &IdentityConfig) -> anyhow::Resu
         .service(users::rpc::server(&context))
         .service(user_imports::rpc::server(&context))
         .service(locks::rpc::server(&context))
+        .service(access::rpc::server(&context)?)
         .service(settings::rpc::server(&context))
+        .service(revocations::rpc::server(platform))
         .service(signing_keys::rpc::server(&context))
         .web(signing_keys::web::router(&context)))
 }

@@ -5,7 +5,7 @@ mod prompt;
 use anyhow::Context as _;
 use auth_service::{
     CreatedAdmin, SERVICE,
-    config::{Command, Config, IdentityConfig},
+    config::{Command, Config, IdentityConfig, NewMasterKeyConfig},
 };
 use ihuman_shared::{
     Error, clock::Clock, config, platform::PlatformConfig, probe::probe, server::Shutdown,
@@ -22,6 +22,7 @@ async fn main() -> anyhow::Result<()> {
         Some(Command::CreateAdmin { email }) => {
             create_admin(config.platform, &config.identity, email).await
         }
+        Some(Command::Rekey { new }) => rekey(config.platform, new).await,
         Some(Command::Probe) => probe(config.listen, &config.platform.server).await,
     }
 }
@@ -42,6 +43,19 @@ async fn create_admin(
             );
         }
         Err(error @ Error::InvalidFields(_)) => config::refuse(&error.to_string()),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+async fn rekey(platform: PlatformConfig, new: NewMasterKeyConfig) -> anyhow::Result<()> {
+    let new = new.read().unwrap_or_else(|problem| config::refuse(&problem));
+    let platform = SERVICE.connect(platform, Clock::default(), Shutdown::new()).await?;
+    match auth_service::rekey(&platform, &new).await {
+        Ok(rekeyed) => println!("sealed again under the new master key: {rekeyed:?}"),
+        Err(error @ Error::InvalidFields(_)) => config::refuse(&error.to_string()),
+        // The message of a fault hides what it is from callers; an operator may know.
+        Err(Error::Internal(fault)) => return Err(fault),
         Err(error) => return Err(error.into()),
     }
     Ok(())

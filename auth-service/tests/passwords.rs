@@ -114,8 +114,9 @@ async fn a_password_that_is_guessed_first_is_refused_with_the_reason() {
 async fn a_password_is_stored_as_configured_from_the_next_login_on() {
     let auth = Auth::start().await;
     auth.register(EMAIL).await;
-    let stronger = auth.replica_with(&["--argon2-passes", "3"]).await;
-    let peppered = auth.replica_with(&["--argon2-memory-kib", "20000", "--password-pepper"]).await;
+    let stronger = auth.replica_configured(&[], &["--argon2-passes", "3"]).await;
+    let peppered =
+        auth.replica_configured(&[], &["--argon2-memory-kib", "20000", "--password-pepper"]).await;
     let hash = "select password_hash from auth.users";
 
     for (replica, form) in [

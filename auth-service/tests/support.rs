@@ -8,8 +8,9 @@ use std::{
 use auth_service::{SERVICE, config::IdentityConfig};
 use clap::Parser;
 use ihuman_proto::auth::v1::{
-    self as pb, api_key_service_client::ApiKeyServiceClient,
-    auth_service_client::AuthServiceClient, lock_service_client::LockServiceClient,
+    self as pb, access_service_client::AccessServiceClient,
+    api_key_service_client::ApiKeyServiceClient, auth_service_client::AuthServiceClient,
+    lock_service_client::LockServiceClient, revocation_service_client::RevocationServiceClient,
     session_service_client::SessionServiceClient, setting_service_client::SettingServiceClient,
     signing_key_service_client::SigningKeyServiceClient,
     user_import_service_client::UserImportServiceClient, user_service_client::UserServiceClient,
@@ -73,9 +74,14 @@ impl Auth {
         self.replica_with(&[]).await
     }
 
-    /// The same, with further `arguments` for the rules of accounts.
+    /// The same, with further `arguments` for the platform.
     pub(crate) async fn replica_with(&self, arguments: &[&str]) -> Self {
-        let service = serve(&self.database, &[], arguments).await;
+        self.replica_configured(arguments, &[]).await
+    }
+
+    /// The same, with further arguments for the rules of accounts too.
+    pub(crate) async fn replica_configured(&self, arguments: &[&str], identity: &[&str]) -> Self {
+        let service = serve(&self.database, arguments, identity).await;
         let (credentials, database) = (Arc::clone(&self.credentials), Arc::clone(&self.database));
         Self { service, credentials, database }
     }
@@ -110,6 +116,18 @@ impl Auth {
 
     pub(crate) fn user_imports(&self, caller: &Caller) -> UserImportServiceClient<Known> {
         UserImportServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
+    }
+
+    pub(crate) fn access(&self, caller: &Caller) -> AccessServiceClient<Known> {
+        AccessServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
+    }
+
+    pub(crate) fn revocations(&self, caller: &Caller) -> RevocationServiceClient<Known> {
+        RevocationServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
+    }
+
+    pub(crate) fn signing_keys_as(&self, caller: &Caller) -> SigningKeyServiceClient<Known> {
+        SigningKeyServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
     }
 
     pub(crate) fn settings(&self, caller: &Caller) -> SettingServiceClient<Known> {
@@ -240,6 +258,11 @@ impl Auth {
     pub(crate) async fn execute(&self, sql: &'static str, id: Uuid) {
         sqlx::query(sql).bind(id).execute(&self.database.superuser).await.unwrap();
     }
+}
+
+/// The rules of accounts and credentials, as they are when nobody changes them.
+pub(crate) fn identity() -> IdentityConfig {
+    Command::parse_from(["test"]).identity
 }
 
 async fn serve(database: &TestDatabase, arguments: &[&str], identity: &[&str]) -> TestService {

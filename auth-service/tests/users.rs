@@ -14,7 +14,7 @@ use crate::support::{Auth, EMAIL, PASSWORD, bearer, missing, named};
 
 impl Auth {
     /// Who manages users without being an administrator.
-    async fn manager(&self) -> Caller {
+    pub(crate) async fn manager(&self) -> Caller {
         let manager = self.credentials.person(Role::Viewer).await;
         self.execute(
             "update auth.users set permissions = '{users:manage}' where user_id = $1",
@@ -45,7 +45,11 @@ impl Auth {
         Ok(response.into_inner().user.unwrap())
     }
 
-    async fn deactivate(&self, caller: &Caller, user_id: Uuid) -> Result<pb::User, Status> {
+    pub(crate) async fn deactivate(
+        &self,
+        caller: &Caller,
+        user_id: Uuid,
+    ) -> Result<pb::User, Status> {
         let request = pb::DeactivateUserRequest { user_id: user_id.to_string() };
         Ok(self.users(caller).deactivate_user(request).await?.into_inner().user.unwrap())
     }

@@ -1,8 +1,11 @@
 //! Reading the configuration, and leaving with one clear line when it is wrong.
 
-use std::{path::PathBuf, process::exit};
+use std::{error::Error as _, path::PathBuf, process::exit};
 
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use clap::{
+    CommandFactory, Parser,
+    error::{ContextKind, ErrorKind},
+};
 
 use crate::credentials::MasterKey;
 
@@ -41,6 +44,12 @@ impl MasterKeyConfig {
 pub fn parse<C: Parser + CommandFactory>() -> C {
     C::try_parse().unwrap_or_else(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.exit(),
+        // Without the value, which may be a mistyped secret.
+        ErrorKind::ValueValidation => {
+            let what = error.get(ContextKind::InvalidArg).map(ToString::to_string);
+            let problem = error.source().map(ToString::to_string);
+            refuse(&format!("{} {}", what.unwrap_or_default(), problem.unwrap_or_default()))
+        }
         _ => {
             let text = error.to_string();
             let line: Vec<_> =

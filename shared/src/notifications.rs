@@ -25,10 +25,13 @@ pub enum Channel {
     /// Executions changed; the payload lists their ids and revisions, as in
     /// `<id>:<revision>`, separated by commas.
     Executions,
+    /// Signing keys were made or removed.
+    SigningKeys,
 }
 
 impl Channel {
-    const ALL: [Channel; 3] = [Channel::Revocations, Channel::Queue, Channel::Executions];
+    const ALL: [Channel; 4] =
+        [Channel::Revocations, Channel::Queue, Channel::Executions, Channel::SigningKeys];
 
     /// The name in PostgreSQL.
     pub fn name(self) -> &'static str {
@@ -36,6 +39,7 @@ impl Channel {
             Channel::Revocations => "ihuman_revocations",
             Channel::Queue => "ihuman_queue",
             Channel::Executions => "ihuman_executions",
+            Channel::SigningKeys => "ihuman_signing_keys",
         }
     }
 }

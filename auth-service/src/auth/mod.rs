@@ -19,7 +19,11 @@ use ihuman_shared::{
 use serde_json::json;
 use uuid::Uuid;
 
-pub(crate) use self::{login::login, refresh::refresh, tokens::TokenIssuer};
+pub(crate) use self::{
+    login::login,
+    refresh::refresh,
+    tokens::{SUCCESSORS, TokenIssuer},
+};
 use crate::{
     context::Context,
     locks::{self, Subject},

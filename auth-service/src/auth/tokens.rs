@@ -8,18 +8,22 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use chrono::{DateTime, TimeDelta, Utc};
 use ihuman_shared::{
     Error, Result,
-    credentials::{Claims, Sealer, Secret, Signer},
+    credentials::{Claims, Sealer, Secret},
     error::Reason,
     platform::Platform,
 };
 use uuid::Uuid;
 
 use crate::{
-    config::IdentityConfig, context::lifetime, sessions::store::Session, users::store::User,
+    config::IdentityConfig, context::lifetime, sessions::store::Session, signing_keys::KeyRing,
+    users::store::User,
 };
 
 /// The size of a refresh token, in bytes.
 const REFRESH_TOKEN_LEN: usize = 32;
+
+/// What the successors of refresh tokens are sealed for.
+pub(crate) const SUCCESSORS: &str = "refresh token successor";
 
 /// What a session is used with.
 pub(crate) struct Tokens {
@@ -36,7 +40,7 @@ pub(crate) struct RefreshToken(Secret);
 
 /// Makes tokens.
 pub(crate) struct TokenIssuer {
-    signer: Signer,
+    keys: KeyRing,
     issuer: String,
     audience: String,
     access_lifetime: TimeDelta,
@@ -79,14 +83,14 @@ impl RefreshToken {
 }
 
 impl TokenIssuer {
-    pub(crate) fn new(platform: &Platform, config: &IdentityConfig, signer: Signer) -> Self {
+    pub(crate) fn new(platform: &Platform, config: &IdentityConfig, keys: KeyRing) -> Self {
         TokenIssuer {
-            signer,
+            keys,
             issuer: platform.tokens().jwt_issuer.clone(),
             audience: platform.tokens().jwt_audience.clone(),
             access_lifetime: lifetime(config.jwt_expires_in),
             refresh_lifetime: lifetime(config.jwt_refresh_expires_in),
-            successors: Sealer::new(&platform.master_key, "refresh token successor"),
+            successors: Sealer::new(&platform.master_key, SUCCESSORS),
         }
     }
 
@@ -121,7 +125,7 @@ impl TokenIssuer {
         };
         Ok(Tokens {
             session_id: session.session_id,
-            access_token: self.signer.sign(&claims)?.into(),
+            access_token: self.keys.sign(&claims, now)?.into(),
             access_token_expires_at: DateTime::from_timestamp(claims.exp, 0).unwrap_or(expires_at),
             refresh_token,
             refresh_token_expires_at,

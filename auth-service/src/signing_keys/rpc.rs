@@ -6,9 +6,10 @@ use ihuman_proto::auth::v1::{
     self as pb,
     signing_key_service_server::{SigningKeyService, SigningKeyServiceServer},
 };
+use ihuman_shared::{access::Principal, idempotency::Key, parse};
 use tonic::{Request, Response, Status};
 
-use super::JsonWebKey;
+use super::{JsonWebKey, SigningKey, State};
 use crate::{context::Context, limits};
 
 /// The service behind its limits.
@@ -30,6 +31,46 @@ impl SigningKeyService for SigningKeys {
 
         let keys = keys.iter().map(Into::into).collect();
         Ok(Response::new(pb::GetJsonWebKeySetResponse { keys }))
+    }
+
+    async fn list_signing_keys(
+        &self,
+        _: Request<pb::ListSigningKeysRequest>,
+    ) -> Result<Response<pb::ListSigningKeysResponse>, Status> {
+        let keys = super::list(&self.0).await?;
+
+        let signing_keys = keys.into_iter().map(Into::into).collect();
+        Ok(Response::new(pb::ListSigningKeysResponse { signing_keys }))
+    }
+
+    async fn rotate_signing_key(
+        &self,
+        request: Request<pb::RotateSigningKeyRequest>,
+    ) -> Result<Response<pb::RotateSigningKeyResponse>, Status> {
+        let caller = Principal::of(&request)?;
+        let request = request.into_inner();
+        let key = Key::of(caller.user_id, "RotateSigningKey", &request.request_id, &request)?;
+
+        let signing_key = super::rotate(&self.0, &caller, key).await?;
+
+        Ok(Response::new(pb::RotateSigningKeyResponse { signing_key: Some(signing_key.into()) }))
+    }
+}
+
+impl From<SigningKey> for pb::SigningKey {
+    fn from(key: SigningKey) -> Self {
+        let state = match key.state {
+            State::Next => pb::SigningKeyState::Next,
+            State::Active => pb::SigningKeyState::Active,
+            State::Retired => pb::SigningKeyState::Retired,
+        };
+        pb::SigningKey {
+            kid: key.kid,
+            state: state as i32,
+            create_time: Some(parse::timestamp(key.created_at)),
+            activate_time: key.activates_at.map(parse::timestamp),
+            remove_time: key.removed_at.map(parse::timestamp),
+        }
     }
 }
 

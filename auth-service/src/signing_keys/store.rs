@@ -1,10 +1,11 @@
 //! The `signing_keys` table.
 
+use chrono::{DateTime, Utc};
 use ihuman_shared::Result;
 use sqlx::PgConnection;
 
-/// The number of the advisory lock under which the first key is made.
-const CREATION_LOCK: i64 = 0x6968_756d_736b;
+/// The number of the advisory lock under which keys are made and removed.
+const LOCK: i64 = 0x6968_756d_736b;
 
 #[derive(Clone, Debug)]
 pub(crate) struct PublicKey {
@@ -12,22 +13,39 @@ pub(crate) struct PublicKey {
     pub(crate) public_key: Vec<u8>,
 }
 
-pub(crate) struct SigningKey {
+pub(crate) struct Row {
     pub(crate) kid: String,
     pub(crate) private_key_sealed: Vec<u8>,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) activates_at: Option<DateTime<Utc>>,
 }
 
-/// Until the transaction ends, nobody else makes a key.
-pub(crate) async fn lock_creation(conn: &mut PgConnection) -> Result<()> {
-    sqlx::query!("select pg_advisory_xact_lock($1)", CREATION_LOCK).execute(conn).await?;
+pub(crate) struct NewKey<'a> {
+    pub(crate) kid: &'a str,
+    pub(crate) public_key: &'a [u8],
+    pub(crate) private_key_sealed: &'a [u8],
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) activates_at: DateTime<Utc>,
+}
+
+/// Until the transaction ends, nobody else makes or removes a key.
+pub(crate) async fn lock(conn: &mut PgConnection) -> Result<()> {
+    sqlx::query!("select pg_advisory_xact_lock($1)", LOCK).execute(conn).await?;
     Ok(())
 }
 
-/// Newest first.
-pub(crate) async fn list(conn: &mut PgConnection) -> Result<Vec<SigningKey>> {
+/// Whether this transaction has the lock.
+pub(crate) async fn try_lock(conn: &mut PgConnection) -> Result<bool> {
+    let locked = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "locked!""#, LOCK);
+    Ok(locked.fetch_one(conn).await?)
+}
+
+/// The latest to sign first, and those that never do at the end.
+pub(crate) async fn list(conn: &mut PgConnection) -> Result<Vec<Row>> {
     let keys = sqlx::query_as!(
-        SigningKey,
-        "select kid, private_key_sealed from signing_keys order by created_at desc, kid desc",
+        Row,
+        "select kid, private_key_sealed, created_at, activates_at
+         from signing_keys order by activates_at desc nulls last, created_at desc, kid desc",
     )
     .fetch_all(conn)
     .await?;
@@ -45,19 +63,28 @@ pub(crate) async fn list_public(conn: &mut PgConnection) -> Result<Vec<PublicKey
     Ok(keys)
 }
 
-pub(crate) async fn insert(
-    conn: &mut PgConnection,
-    kid: &str,
-    public_key: &[u8],
-    private_key_sealed: &[u8],
-) -> Result<()> {
+pub(crate) async fn insert(conn: &mut PgConnection, new: NewKey<'_>) -> Result<()> {
     sqlx::query!(
-        "insert into signing_keys (kid, public_key, private_key_sealed) values ($1, $2, $3)",
-        kid,
-        public_key,
-        private_key_sealed,
+        "insert into signing_keys (kid, public_key, private_key_sealed, created_at, activates_at)
+         values ($1, $2, $3, $4, $5)",
+        new.kid,
+        new.public_key,
+        new.private_key_sealed,
+        new.created_at,
+        new.activates_at,
     )
     .execute(conn)
     .await?;
+    Ok(())
+}
+
+pub(crate) async fn delete(conn: &mut PgConnection, kid: &str) -> Result<()> {
+    sqlx::query!("delete from signing_keys where kid = $1", kid).execute(conn).await?;
+    Ok(())
+}
+
+/// Sends a hint at the commit.
+pub(crate) async fn notify(conn: &mut PgConnection, channel: &str) -> Result<()> {
+    sqlx::query!("select pg_notify($1, '')", channel).execute(conn).await?;
     Ok(())
 }

@@ -140,7 +140,7 @@ async fn open(
         }
     }
     let owners = store::find_owners(conn, &[email.as_str().to_owned()]).await?;
-    // Accounts are never deleted, so this one is there.
+    // None only if the account was deleted at this moment.
     owners.into_iter().flatten().next().map(Outcome::AlreadyExists).ok_or(Error::Conflict)
 }
 

@@ -1,8 +1,13 @@
 //! Accounts: who they are, what they may do, and who may change that.
 
 pub(crate) mod administrator;
+mod avatar;
+mod deletion;
 mod names;
+mod permissions;
+mod profile;
 pub(crate) mod rpc;
+mod statistics;
 pub(crate) mod store;
 
 use ihuman_shared::{
@@ -16,8 +21,15 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-pub(crate) use self::names::{DisplayName, Email};
 use self::store::{Filter, Kind, NewUser, State, User};
+pub(crate) use self::{
+    avatar::AvatarUrl,
+    deletion::delete,
+    names::{DisplayName, Email, Query},
+    permissions::{ExtraPermissions, set_permissions},
+    profile::{Profile, update},
+    statistics::{Statistics, statistics},
+};
 use crate::{
     context::Context,
     revocations::{self, Revoked},
@@ -30,14 +42,21 @@ pub(crate) async fn get(context: &Context, user_id: Uuid) -> Result<User> {
     store::get(&mut conn, user_id).await
 }
 
-/// The accounts that `filter` lets through.
+/// The accounts that `filter` lets through, and that `query` finds if there is one.
 pub(crate) async fn list(
     context: &Context,
     filter: Filter,
+    query: Option<Query>,
     page: Page<Uuid>,
 ) -> Result<(Vec<User>, String)> {
     let mut conn = context.db.acquire().await?;
-    let users = store::list(&mut conn, filter, page.after, page.limit()).await?;
+    let (after, limit) = (page.after, page.limit());
+    let users = match query {
+        Some(query) => {
+            store::search::search(&mut conn, query.as_str(), filter, after, limit).await?
+        }
+        None => store::list(&mut conn, filter, after, limit).await?,
+    };
     page.cut(users, |last| last.user_id)
 }
 
@@ -56,6 +75,7 @@ pub(crate) async fn set_role(
     if role == Role::Admin && user.kind == Kind::ServiceAccount {
         return Err(Error::invalid("role", "must not be ROLE_ADMIN for a service account"));
     }
+    user.check_not_deleted()?;
     if role == user.role {
         return Ok(user);
     }
@@ -79,7 +99,8 @@ pub(crate) async fn deactivate(
 ) -> Result<User> {
     let mut tx = context.db.begin().await?;
     let (user, has_others) = lock(&mut tx, caller, user_id).await?;
-    if user.state == State::Deactivated {
+    if user.state != State::Active {
+        user.check_not_deleted()?;
         return Ok(user);
     }
     keep_an_administrator(&user, has_others)?;
@@ -105,6 +126,7 @@ pub(crate) async fn reactivate(
 ) -> Result<User> {
     let mut tx = context.db.begin().await?;
     let (user, _) = lock(&mut tx, caller, user_id).await?;
+    user.check_not_deleted()?;
     if user.state == State::Active {
         return Ok(user);
     }
@@ -165,6 +187,20 @@ async fn lock(conn: &mut PgConnection, caller: &Principal, user_id: Uuid) -> Res
         return Err(Error::NotAllowed("only administrators may change an administrator"));
     }
     Ok((user, !users.is_empty()))
+}
+
+impl User {
+    /// # Errors
+    /// `WrongState`, when nothing can change the account any more.
+    fn check_not_deleted(&self) -> Result<()> {
+        match self.state {
+            State::Deleted => {
+                let description = "is deleted".to_owned();
+                Err(Error::WrongState { subject: "user", description })
+            }
+            State::Active | State::Deactivated => Ok(()),
+        }
+    }
 }
 
 fn keep_an_administrator(user: &User, has_others: bool) -> Result<()> {

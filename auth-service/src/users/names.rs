@@ -6,6 +6,7 @@ use unicode_normalization::UnicodeNormalization as _;
 /// RFC 5321 section 4.5.3.1.3 allows 256 octets with the angle brackets.
 const EMAIL_MAX: usize = 254;
 const DISPLAY_NAME_MAX: usize = 100;
+const QUERY_MAX: usize = 100;
 
 /// An e-mail address as its owner writes it. Whether it takes mail, only mail can tell.
 #[derive(Clone, Debug)]
@@ -14,6 +15,26 @@ pub(crate) struct Email(String);
 /// The name to show to others.
 #[derive(Clone, Debug)]
 pub(crate) struct DisplayName(String);
+
+/// The beginnings of words of an e-mail address or a display name.
+#[derive(Clone, Debug)]
+pub(crate) struct Query(String);
+
+impl Query {
+    /// None if there is nothing to look for.
+    ///
+    /// # Errors
+    /// `InvalidFields`, when it is longer than what it could find.
+    pub(crate) fn parse(field: &str, text: String) -> Result<Option<Self>> {
+        let text: String = parse::text(field, text, 0, QUERY_MAX)?.nfc().collect();
+        Ok((!text.trim().is_empty()).then_some(Query(text)))
+    }
+
+    /// The text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl Email {
     /// # Errors

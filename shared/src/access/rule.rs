@@ -132,10 +132,24 @@ impl Rule {
         let caller = caller.ok_or(Error::Unauthenticated(Reason::CredentialsMissing))?;
         self.check_permissions(caller.permissions)?;
         match caller.credential {
-            Credential::ApiKey { .. } if self.session_only || self.recent_authentication => {
-                Err(Error::SessionRequired)
-            }
-            Credential::Session { auth_time, .. }
+            Credential::ApiKey { .. } => self.check_credential(None, now),
+            Credential::Session { auth_time, .. } => self.check_credential(Some(auth_time), now),
+        }
+    }
+
+    /// Whether the kind of credential is right, whatever it permits: a session that
+    /// proved its factors at `auth_time`, or an API key, which never did.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn check_credential(
+        &self,
+        auth_time: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        match auth_time {
+            None if self.session_only || self.recent_authentication => Err(Error::SessionRequired),
+            Some(auth_time)
                 if self.recent_authentication
                     && (now - auth_time).to_std().is_ok_and(|age| age > RECENT_AUTHENTICATION) =>
             {

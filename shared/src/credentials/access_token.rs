@@ -29,6 +29,8 @@ const TYPE: &str = "at+jwt";
 const VERIFIED_MAX: u64 = 10_000;
 /// How often an unknown key id may make us read the keys again.
 const RELOAD_EVERY: Duration = Duration::from_secs(1);
+/// How often the keys are read again in any case, to drop those that are gone.
+const REFRESH_EVERY: Duration = Duration::from_secs(60);
 
 /// How tokens are made and checked.
 #[derive(clap::Args, Clone)]
@@ -136,7 +138,7 @@ pub(super) struct TokenVerifier {
     validation: Validation,
     // By kid; the one shared secret has none.
     keys: RwLock<HashMap<Option<String>, DecodingKey>>,
-    reloaded_at: Mutex<Option<Instant>>,
+    reloads: Throttle,
     // By SHA-256 of the token.
     verified: Cache<[u8; 32], Arc<Verified>>,
     has_shared_secret: bool,
@@ -164,7 +166,7 @@ impl TokenVerifier {
         TokenVerifier {
             validation,
             keys: RwLock::new(keys.into_iter().collect()),
-            reloaded_at: Mutex::new(None),
+            reloads: Throttle::default(),
             verified: Cache::new(VERIFIED_MAX),
             has_shared_secret: shared_secret.is_some(),
             db,
@@ -178,10 +180,32 @@ impl TokenVerifier {
         }
         let mut conn = self.db.acquire().await?;
         let rows = store::list_public_keys(&mut conn).await?;
-        let keys =
+        let read =
             rows.into_iter().map(|it| (Some(it.kid), DecodingKey::from_ed_der(&it.public_key)));
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.collect();
+        let read: HashMap<_, _> = read.collect();
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let lost = keys.keys().any(|kid| !read.contains_key(kid));
+        *keys = read;
+        drop(keys);
+        if lost {
+            // Some of them may have been verified with a key that is gone.
+            self.verified.invalidate_all();
+        }
         Ok(())
+    }
+
+    /// Reads the public keys again and again, until the verifier is dropped.
+    pub(super) fn keep_reading(self: &Arc<Self>) {
+        let verifier = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(REFRESH_EVERY).await;
+                let Some(verifier) = verifier.upgrade() else { return };
+                if let Err(error) = verifier.reload().await {
+                    tracing::warn!(%error, "can't read the public keys");
+                }
+            }
+        });
     }
 
     /// What a token says, if it is one of ours and has not expired at `now`.
@@ -226,14 +250,22 @@ impl TokenVerifier {
     /// A key may be newer than our copy; but strangers must not make us ask the
     /// database at each request.
     async fn reload_at_times(&self) -> Result<()> {
-        {
-            let mut last = self.reloaded_at.lock().unwrap_or_else(PoisonError::into_inner);
-            if last.is_some_and(|it| it.elapsed() < RELOAD_EVERY) {
-                return Ok(());
-            }
-            *last = Some(Instant::now());
+        if self.reloads.allows(Instant::now()) { self.reload().await } else { Ok(()) }
+    }
+}
+
+/// Allows something once in [`RELOAD_EVERY`].
+#[derive(Default)]
+struct Throttle(Mutex<Option<Instant>>);
+
+impl Throttle {
+    fn allows(&self, now: Instant) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|it| now.saturating_duration_since(it) < RELOAD_EVERY) {
+            return false;
         }
-        self.reload().await
+        *last = Some(now);
+        true
     }
 }
 
@@ -273,10 +305,26 @@ impl Verified {
             credential: Credential::Session { session_id, auth_time, expires_at },
             // Only people have sessions.
             is_service_account: false,
+            terms: None,
         })
     }
 }
 
 fn invalid() -> Error {
     Error::Unauthenticated(Reason::CredentialsInvalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_unknown_keys_are_named_the_keys_are_read_once_a_second() {
+        let (throttle, now) = (Throttle::default(), Instant::now());
+        let allowed = |at_ms: u64| throttle.allows(now + Duration::from_millis(at_ms));
+
+        let allowed = (0..3000).filter(|it| allowed(*it)).count();
+
+        assert_eq!(allowed, 3);
+    }
 }

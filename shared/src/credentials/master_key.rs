@@ -4,6 +4,7 @@ use std::{fs, path::Path, str::FromStr};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
+    constant_time::verify_slices_are_equal,
     hkdf::{HKDF_SHA256, KeyType, Salt},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -40,6 +41,11 @@ impl MasterKey {
     pub fn read(path: &Path) -> Result<Self, String> {
         let text = fs::read_to_string(path);
         text.map_err(|error| format!("can't read {}: {error}", path.display()))?.trim().parse()
+    }
+
+    /// Whether it is the same key.
+    pub fn is(&self, other: &MasterKey) -> bool {
+        verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
 
     /// The key for one purpose.

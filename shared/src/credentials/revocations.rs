@@ -8,7 +8,10 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
-use tokio::time::{interval, timeout};
+use tokio::{
+    sync::watch,
+    time::{interval, timeout},
+};
 use uuid::Uuid;
 
 use super::{access_token::Verified, store};
@@ -32,14 +35,22 @@ struct Live {
     sessions: HashMap<Uuid, DateTime<Utc>>,
     api_keys: HashMap<Uuid, DateTime<Utc>>,
     users: HashMap<Uuid, User>,
+    changed_api_keys: HashMap<Uuid, ChangedApiKey>,
     // Transactions from here on may not have been seen.
     next_xact: i64,
     read_at: Instant,
+    // How often something new was read.
+    news: watch::Sender<u64>,
 }
 
 struct User {
     version: i64,
     seen_at: Instant,
+    expires_at: DateTime<Utc>,
+}
+
+struct ChangedApiKey {
+    version: i64,
     expires_at: DateTime<Utc>,
 }
 
@@ -53,12 +64,19 @@ impl Revocations {
             sessions: HashMap::new(),
             api_keys: HashMap::new(),
             users: HashMap::new(),
+            changed_api_keys: HashMap::new(),
             next_xact: 0,
             read_at: Instant::now(),
+            news: watch::Sender::new(0),
         })));
         revocations.read(&db).await?;
         tokio::spawn(keep_reading(Arc::downgrade(&revocations.0), db, notifications.clone()));
         Ok(revocations)
+    }
+
+    /// Changes each time that new revocations were read.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).news.subscribe()
     }
 
     /// Whether a token is still good.
@@ -87,6 +105,12 @@ impl Revocations {
         live.users.get(&user_id).is_some_and(|it| it.seen_at >= read_at)
     }
 
+    /// Whether an API key has changed since it had `version`.
+    pub(super) fn api_key_changed(&self, id: Uuid, version: i64) -> bool {
+        let live = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        live.changed_api_keys.get(&id).is_some_and(|it| it.version > version)
+    }
+
     fn trusted(&self) -> Result<std::sync::RwLockReadGuard<'_, Live>> {
         let live = self.0.read().unwrap_or_else(PoisonError::into_inner);
         match live.read_at.elapsed() {
@@ -102,7 +126,11 @@ impl Revocations {
         let (next_xact, rows) = store::list_revocations(&mut conn, after).await?;
 
         let mut live = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        rows.into_iter().for_each(|it| live.add(it));
+        // Each row must be added: the same one may be read twice.
+        let news = rows.into_iter().filter(|it| live.add(it)).count();
+        if news > 0 {
+            live.news.send_modify(|it| *it += 1);
+        }
         live.forget_expired(Utc::now());
         live.next_xact = next_xact;
         live.read_at = asked_at;
@@ -111,20 +139,33 @@ impl Revocations {
 }
 
 impl Live {
-    fn add(&mut self, row: store::Revocation) {
+    /// Whether it was not known before.
+    fn add(&mut self, row: &store::Revocation) -> bool {
         match (row.kind.as_str(), row.token_version) {
-            ("session", _) => drop(self.sessions.insert(row.subject_id, row.expires_at)),
-            ("api_key", _) => drop(self.api_keys.insert(row.subject_id, row.expires_at)),
+            ("session", _) => self.sessions.insert(row.subject_id, row.expires_at).is_none(),
+            ("api_key", _) => self.api_keys.insert(row.subject_id, row.expires_at).is_none(),
             ("user", Some(version)) => {
                 let known = self.users.get(&row.subject_id).map_or(0, |it| it.version);
-                // The same row may be read twice; only news makes cached keys stale.
-                if version > known {
+                let is_news = version > known;
+                // Only news makes cached keys stale.
+                if is_news {
                     let user =
                         User { version, seen_at: Instant::now(), expires_at: row.expires_at };
                     self.users.insert(row.subject_id, user);
                 }
+                is_news
             }
-            (kind, _) => tracing::warn!(kind, "a revocation of an unknown kind"),
+            ("api_key_change", Some(version)) => {
+                let changed = ChangedApiKey { version, expires_at: row.expires_at };
+                let known = self.changed_api_keys.entry(row.subject_id).or_insert(changed);
+                known.version = known.version.max(version);
+                known.expires_at = known.expires_at.max(row.expires_at);
+                false
+            }
+            (kind, _) => {
+                tracing::warn!(kind, "a revocation of an unknown kind");
+                false
+            }
         }
     }
 
@@ -132,6 +173,7 @@ impl Live {
         self.sessions.retain(|_, expires_at| *expires_at > now);
         self.api_keys.retain(|_, expires_at| *expires_at > now);
         self.users.retain(|_, user| user.expires_at > now);
+        self.changed_api_keys.retain(|_, key| key.expires_at > now);
     }
 }
 

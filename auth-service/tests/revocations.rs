@@ -1,0 +1,216 @@
+//! What third parties hear of revocations.
+
+use std::time::Duration;
+
+use ihuman_proto::{
+    auth::v1::{self as pb, RevocationKind as Kind},
+    error::v1::ErrorReason as Reason,
+};
+use ihuman_shared::{
+    access::Role,
+    testing::{Caller, reason, violations},
+};
+use tokio::time::timeout;
+use tonic::{Status, Streaming};
+use uuid::Uuid;
+
+use crate::support::Auth;
+
+/// One watch and the last cursor that it heard.
+struct Watch {
+    stream: Streaming<pb::WatchRevocationsResponse>,
+    cursor: String,
+}
+
+impl Auth {
+    async fn watch(&self, caller: &Caller, cursor: &str) -> Result<Watch, Status> {
+        let request = pb::WatchRevocationsRequest { cursor: cursor.to_owned() };
+        let stream = self.revocations(caller).watch_revocations(request).await?.into_inner();
+        Ok(Watch { stream, cursor: cursor.to_owned() })
+    }
+
+    /// Revokes a session that nobody uses.
+    async fn revoke_a_session(&self) -> Uuid {
+        let id = Uuid::now_v7();
+        self.credentials.revoke("session", Some(id)).await;
+        id
+    }
+}
+
+impl Watch {
+    /// The next message, which must come within the second that the contract allows.
+    async fn next(&mut self) -> Result<Option<pb::Revocation>, Status> {
+        let message = timeout(Duration::from_secs(1), self.stream.message()).await;
+        let message = message.expect("a message within a second")?.expect("the stream goes on");
+        self.cursor = message.cursor;
+        Ok(message.revocation)
+    }
+
+    /// What is revoked until everything has been sent.
+    async fn rest(&mut self) -> Vec<pb::Revocation> {
+        let mut all = Vec::new();
+        while let Some(revocation) = self.next().await.unwrap() {
+            all.push(revocation);
+        }
+        all
+    }
+
+    async fn ids(&mut self) -> Vec<String> {
+        self.rest().await.into_iter().map(|it| it.subject_id).collect()
+    }
+}
+
+#[tokio::test]
+async fn live_revocations_come_first_and_new_ones_within_a_second() {
+    let auth = Auth::start().await;
+    let admin = auth.credentials.person(Role::Admin).await;
+    let viewer = auth.credentials.person(Role::Viewer).await;
+    let before = auth.revoke_a_session().await;
+    let mut watch = auth.watch(&admin, "").await.unwrap();
+
+    let live = watch.rest().await;
+    auth.deactivate(&admin, viewer.user_id).await.unwrap();
+    let closed = watch.rest().await;
+    let after = auth.revoke_a_session().await;
+    let later = watch.rest().await;
+
+    assert_eq!(live.len(), 1);
+    assert_eq!((live[0].kind(), &live[0].subject_id), (Kind::Session, &before.to_string()));
+    assert_eq!(live[0].min_version, 0);
+    assert!(live[0].expire_time.is_some());
+    assert_eq!((closed[0].kind(), closed[0].min_version), (Kind::User, 2));
+    assert_eq!(closed[0].subject_id, viewer.user_id.to_string());
+    assert_eq!(later.iter().map(|it| &it.subject_id).collect::<Vec<_>>(), [&after.to_string()]);
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_where_another_ended_on_any_replica() {
+    let auth = Auth::start().await;
+    let replica = auth.replica().await;
+    let admin = auth.credentials.person(Role::Admin).await;
+    let mut before = auth.watch(&admin, "").await.unwrap();
+    assert!(before.rest().await.is_empty());
+    let first = auth.revoke_a_session().await;
+    let heard = before.ids().await;
+    drop(before.stream);
+    let missed = [auth.revoke_a_session().await, auth.revoke_a_session().await];
+
+    let mut after = replica.watch(&admin, &before.cursor).await.unwrap();
+    let rest = after.ids().await;
+
+    assert_eq!(heard, [first.to_string()]);
+    // At least once: a transaction elsewhere may hold the cursor back.
+    assert!(missed.iter().all(|it| rest.contains(&it.to_string())), "{rest:?}");
+}
+
+#[tokio::test]
+async fn a_revocation_that_commits_after_a_later_one_is_not_missed() {
+    let auth = Auth::start().await;
+    let admin = auth.credentials.person(Role::Admin).await;
+    let mut watch = auth.watch(&admin, "").await.unwrap();
+    watch.rest().await;
+    let late = Uuid::now_v7();
+    let mut tx = auth.database.superuser.begin().await.unwrap();
+    sqlx::query(
+        "insert into auth.revocations (revocation_id, kind, subject_id, expires_at)
+         values ($1, 'api_key', $1, now() + interval '1 hour')",
+    )
+    .bind(late)
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    let early = auth.revoke_a_session().await;
+    let first = watch.ids().await;
+
+    tx.commit().await.unwrap();
+    let second = watch.ids().await;
+
+    assert_eq!(first, [early.to_string()]);
+    assert_eq!(second, [late.to_string()]);
+}
+
+#[tokio::test]
+async fn more_revocations_than_are_read_at_once_all_come_and_each_once() {
+    let auth = Auth::start().await;
+    let admin = auth.credentials.person(Role::Admin).await;
+    sqlx::query(
+        "insert into auth.revocations (revocation_id, kind, subject_id, expires_at)
+         select gen_random_uuid(), 'session', gen_random_uuid(), now() + interval '1 hour'
+         from generate_series(1, 1200)",
+    )
+    .execute(&auth.database.superuser)
+    .await
+    .unwrap();
+
+    let mut ids = auth.watch(&admin, "").await.unwrap().ids().await;
+
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 1200);
+}
+
+#[tokio::test]
+async fn a_watch_ends_with_the_credential_that_it_was_allowed_with() {
+    let auth = Auth::start().await;
+    let admin = auth.credentials.person(Role::Admin).await;
+    let watcher = auth.credentials.person(Role::Admin).await;
+    let key = auth.credentials.api_key(watcher.user_id, &["users:manage".to_owned()]).await;
+    let mut by_session = auth.watch(&watcher, "").await.unwrap();
+    let mut by_key = auth.watch(&key, "").await.unwrap();
+    by_session.rest().await;
+    by_key.rest().await;
+
+    auth.credentials.revoke("session", watcher.session_id).await;
+    let first = by_session.next().await.unwrap_err();
+    assert_eq!(by_key.ids().await.len(), 1);
+    let role = pb::SetUserRoleRequest {
+        user_id: watcher.user_id.to_string(),
+        role: Role::Viewer.to_contract(),
+    };
+    auth.users(&admin).set_user_role(role).await.unwrap();
+    let second = by_key.next().await.unwrap_err();
+
+    assert_eq!(reason(&first), Reason::CredentialsRevoked);
+    assert_eq!(reason(&second), Reason::CredentialsRevoked);
+}
+
+#[tokio::test]
+async fn a_watch_ends_unavailable_when_the_service_stops() {
+    let auth = Auth::start().await;
+    let admin = auth.credentials.person(Role::Admin).await;
+    let mut watch = auth.watch(&admin, "").await.unwrap();
+    watch.rest().await;
+
+    let Auth { service, .. } = auth;
+    let (stopped, status) = tokio::join!(service.stop(), watch.next());
+
+    let () = stopped;
+    assert_eq!(reason(&status.unwrap_err()), Reason::Unavailable);
+}
+
+#[tokio::test]
+async fn only_a_cursor_of_the_service_is_taken() {
+    let auth = Auth::start().await;
+    let admin = auth.credentials.person(Role::Admin).await;
+    // "revocations:9000000000000000000", which no transaction of this database is.
+    let future = "cmV2b2NhdGlvbnM6OTAwMDAwMDAwMDAwMDAwMDAwMA";
+
+    for cursor in ["7", "!", future, &"a".repeat(65)] {
+        let status = auth.watch(&admin, cursor).await.err().unwrap();
+        assert_eq!(violations(&status), ["cursor"], "{cursor}");
+    }
+}
+
+#[tokio::test]
+async fn there_are_only_so_many_watchers() {
+    let auth = Auth::start().await;
+    let admin = auth.credentials.person(Role::Admin).await;
+    let mut watches = Vec::new();
+    for _ in 0..100 {
+        watches.push(auth.watch(&admin, "").await.unwrap());
+    }
+
+    let status = auth.watch(&admin, "").await.err().unwrap();
+
+    assert_eq!(reason(&status), Reason::Overloaded);
+}
