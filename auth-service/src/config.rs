@@ -8,6 +8,8 @@ use ihuman_shared::{
     telemetry::TelemetryConfig,
 };
 
+use crate::passwords::stored::{LANES_MAX, MEMORY_MAX, PASSES_MAX};
+
 /// Accounts, sessions, tokens, API keys, users and settings over gRPC, gRPC-Web and JSON.
 #[derive(Parser)]
 #[command(name = "auth-service", version)]
@@ -61,6 +63,35 @@ pub struct IdentityConfig {
     /// anybody keeps a copy of the public keys.
     #[arg(long, env, default_value = "1h", value_parser = publish_ahead)]
     pub signing_key_publish_ahead: Duration,
+
+    /// How passwords are stored.
+    #[command(flatten)]
+    pub passwords: PasswordConfig,
+}
+
+/// How passwords are stored: with Argon2id, and no weaker than the first choice of
+/// the OWASP Password Storage Cheat Sheet. Passwords that are stored in another way
+/// are stored in this one at the next login.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Passwords")]
+pub struct PasswordConfig {
+    /// How much memory the hash of a password takes, in KiB: 19456 to 131072.
+    #[arg(long, env, default_value_t = 19_456, value_parser = clap::value_parser!(u32).range(19_456..=i64::from(MEMORY_MAX)))]
+    pub argon2_memory_kib: u32,
+
+    /// How many passes the hash of a password makes over its memory: 2 to 10.
+    #[arg(long, env, default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=i64::from(PASSES_MAX)))]
+    pub argon2_passes: u32,
+
+    /// How many lanes the hash of a password has: 1 to 8.
+    #[arg(long, env, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(LANES_MAX)))]
+    pub argon2_lanes: u32,
+
+    /// Whether passwords are hashed under a key derived from the master key, so that
+    /// whoever has only the database can't even guess. With another master key they
+    /// are worth nothing.
+    #[arg(long, env = "IHUMAN_PASSWORD_PEPPER")]
+    pub password_pepper: bool,
 }
 
 /// Where the new master key is.

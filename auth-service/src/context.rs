@@ -14,6 +14,7 @@ use sqlx::PgPool;
 use crate::{
     auth::TokenIssuer,
     config::IdentityConfig,
+    locks::{Devices, Subjects},
     passwords::Hasher,
     signing_keys::{KeyRing, KeySet},
 };
@@ -28,6 +29,9 @@ pub(crate) struct Context {
     pub(crate) authenticator: Authenticator,
     pub(crate) config: IdentityConfig,
     pub(crate) hasher: Hasher,
+    /// Whose failures are counted, hidden.
+    pub(crate) subjects: Subjects,
+    pub(crate) devices: Devices,
     pub(crate) tokens: TokenIssuer,
     pub(crate) key_set: KeySet,
     pub(crate) signing_keys: KeyRing,
@@ -52,7 +56,9 @@ impl Context {
             clock: platform.clock.clone(),
             authenticator: platform.authenticator.clone(),
             config: config.clone(),
-            hasher: Hasher::new()?,
+            hasher: Hasher::new(&config.passwords, &platform.master_key)?,
+            subjects: Subjects::new(&platform.master_key),
+            devices: Devices::new(&platform.master_key),
             tokens: TokenIssuer::new(platform, config, signing_keys.clone()),
             key_set: KeySet::new(platform),
             signing_keys,

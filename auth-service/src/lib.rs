@@ -6,6 +6,7 @@ mod auth;
 pub mod config;
 mod context;
 mod limits;
+mod locks;
 mod passwords;
 mod refusal;
 mod rekey;
@@ -13,6 +14,7 @@ mod revocations;
 mod sessions;
 mod settings;
 mod signing_keys;
+mod user_imports;
 mod users;
 
 use ihuman_shared::{platform::Platform, server::Stack, service::Service};
@@ -42,6 +44,8 @@ pub async fn stack(platform: &Platform, config: &IdentityConfig) -> anyhow::Resu
         .service(sessions::rpc::server(&context))
         .service(api_keys::rpc::server(&context))
         .service(users::rpc::server(&context))
+        .service(user_imports::rpc::server(&context))
+        .service(locks::rpc::server(&context))
         .service(access::rpc::server(&context)?)
         .service(settings::rpc::server(&context))
         .service(revocations::rpc::server(platform))

@@ -5,7 +5,7 @@ mod prompt;
 use anyhow::Context as _;
 use auth_service::{
     CreatedAdmin, SERVICE,
-    config::{Command, Config, NewMasterKeyConfig},
+    config::{Command, Config, IdentityConfig, NewMasterKeyConfig},
 };
 use ihuman_shared::{
     Error, clock::Clock, config, platform::PlatformConfig, probe::probe, server::Shutdown,
@@ -19,16 +19,22 @@ async fn main() -> anyhow::Result<()> {
             let stack = async |platform: &_| auth_service::stack(platform, &config.identity).await;
             SERVICE.run(config.listen, config.platform, &config.telemetry, stack).await
         }
-        Some(Command::CreateAdmin { email }) => create_admin(config.platform, email).await,
+        Some(Command::CreateAdmin { email }) => {
+            create_admin(config.platform, &config.identity, email).await
+        }
         Some(Command::Rekey { new }) => rekey(config.platform, new).await,
         Some(Command::Probe) => probe(config.listen, &config.platform.server).await,
     }
 }
 
-async fn create_admin(platform: PlatformConfig, email: String) -> anyhow::Result<()> {
+async fn create_admin(
+    platform: PlatformConfig,
+    identity: &IdentityConfig,
+    email: String,
+) -> anyhow::Result<()> {
     let password = prompt::password().context("can't read the password")?;
     let platform = SERVICE.connect(platform, Clock::default(), Shutdown::new()).await?;
-    match auth_service::create_admin(&platform, email.clone(), password).await {
+    match auth_service::create_admin(&platform, identity, email.clone(), password).await {
         Ok(CreatedAdmin::Created) => println!("{email} is an administrator now"),
         Ok(CreatedAdmin::Exists(role)) => {
             println!(

@@ -10,9 +10,10 @@ use clap::Parser;
 use ihuman_proto::auth::v1::{
     self as pb, access_service_client::AccessServiceClient,
     api_key_service_client::ApiKeyServiceClient, auth_service_client::AuthServiceClient,
-    revocation_service_client::RevocationServiceClient,
+    lock_service_client::LockServiceClient, revocation_service_client::RevocationServiceClient,
     session_service_client::SessionServiceClient, setting_service_client::SettingServiceClient,
-    signing_key_service_client::SigningKeyServiceClient, user_service_client::UserServiceClient,
+    signing_key_service_client::SigningKeyServiceClient,
+    user_import_service_client::UserImportServiceClient, user_service_client::UserServiceClient,
 };
 use ihuman_shared::testing::{Caller, Credentials, TestDatabase, TestService};
 use serde_json::Value;
@@ -22,7 +23,7 @@ use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
 pub(crate) const EMAIL: &str = "ann@example.com";
-pub(crate) const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const PASSWORD: &str = "a lamp that hums in the attic";
 
 /// A running auth-service and what belongs to it.
 pub(crate) struct Auth {
@@ -48,8 +49,9 @@ pub(crate) struct Record {
     pub(crate) reason: String,
 }
 
+/// The rules of accounts, as they are configured.
 #[derive(Parser)]
-struct Command {
+pub(crate) struct Command {
     #[command(flatten)]
     identity: IdentityConfig,
 }
@@ -63,7 +65,7 @@ impl Auth {
     pub(crate) async fn start_with(arguments: &[&str]) -> Self {
         let database = Arc::new(TestDatabase::create().await);
         let credentials = Arc::new(Credentials::new(&database).await);
-        let service = serve(&database, arguments).await;
+        let service = serve(&database, arguments, &[]).await;
         Self { service, credentials, database }
     }
 
@@ -74,7 +76,12 @@ impl Auth {
 
     /// The same, with further `arguments` for the platform.
     pub(crate) async fn replica_with(&self, arguments: &[&str]) -> Self {
-        let service = serve(&self.database, arguments).await;
+        self.replica_configured(arguments, &[]).await
+    }
+
+    /// The same, with further arguments for the rules of accounts too.
+    pub(crate) async fn replica_configured(&self, arguments: &[&str], identity: &[&str]) -> Self {
+        let service = serve(&self.database, arguments, identity).await;
         let (credentials, database) = (Arc::clone(&self.credentials), Arc::clone(&self.database));
         Self { service, credentials, database }
     }
@@ -101,6 +108,14 @@ impl Auth {
 
     pub(crate) fn users(&self, caller: &Caller) -> UserServiceClient<Known> {
         UserServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
+    }
+
+    pub(crate) fn locks(&self, caller: &Caller) -> LockServiceClient<Known> {
+        LockServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
+    }
+
+    pub(crate) fn user_imports(&self, caller: &Caller) -> UserImportServiceClient<Known> {
+        UserImportServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
     }
 
     pub(crate) fn access(&self, caller: &Caller) -> AccessServiceClient<Known> {
@@ -134,7 +149,7 @@ impl Auth {
         email: &str,
         password: &str,
     ) -> Result<pb::Tokens, Status> {
-        let request = pb::LoginRequest { email: email.to_owned(), password: password.to_owned() };
+        let request = login(email, password, "");
         Ok(self.auth().login(request).await?.into_inner().tokens.unwrap())
     }
 
@@ -214,6 +229,17 @@ impl Auth {
         records.remove(0)
     }
 
+    /// The first record of an action that is recorded beside its request.
+    pub(crate) async fn recorded(&self, action: &str) -> Record {
+        let started = Instant::now();
+        loop {
+            if let Some(record) = self.audit(action).await.into_iter().next() {
+                return record;
+            }
+            assert!(started.elapsed() < Duration::from_secs(10), "{action} is not recorded");
+        }
+    }
+
     /// The whole audit trail as text, to search for what must not be in it.
     pub(crate) async fn audit_text(&self) -> String {
         self.scalar("select coalesce(string_agg(a::text, e'\\n'), '') from audit.audit_logs a")
@@ -239,8 +265,8 @@ pub(crate) fn identity() -> IdentityConfig {
     Command::parse_from(["test"]).identity
 }
 
-async fn serve(database: &TestDatabase, arguments: &[&str]) -> TestService {
-    let identity = identity();
+async fn serve(database: &TestDatabase, arguments: &[&str], identity: &[&str]) -> TestService {
+    let identity = Command::parse_from(["test"].iter().chain(identity)).identity;
     let stack = async |platform: &_| auth_service::stack(platform, &identity).await;
     TestService::start(SERVICE, database, arguments, stack).await
 }
@@ -252,6 +278,14 @@ impl Record {
         assert_eq!(self.session_id, caller.session_id, "{self:?}");
         assert_eq!(self.ip_address.as_deref(), Some("127.0.0.1"), "{self:?}");
         assert!(!self.request_id.is_empty(), "{self:?}");
+    }
+}
+
+pub(crate) fn login(email: &str, password: &str, device_token: &str) -> pb::LoginRequest {
+    pb::LoginRequest {
+        email: email.to_owned(),
+        password: password.to_owned(),
+        device_token: device_token.to_owned(),
     }
 }
 

@@ -65,7 +65,11 @@ impl Pair {
             .execute(&self.catalog.database.superuser)
             .await
             .unwrap();
-        let login = auth::LoginRequest { email, password: PASSWORD.to_owned() };
+        let login = auth::LoginRequest {
+            email,
+            password: PASSWORD.to_owned(),
+            ..auth::LoginRequest::default()
+        };
         let tokens = client.login(login).await.unwrap().into_inner().tokens.unwrap();
         Caller {
             user_id,

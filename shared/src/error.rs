@@ -79,6 +79,12 @@ pub enum Error {
         /// How long to wait.
         retry_after: Duration,
     },
+    /// Too many failures in a row to prove a credential.
+    #[error("too many failures: retry in {} ms", .retry_after.as_millis())]
+    TooManyFailures {
+        /// How long to wait.
+        retry_after: Duration,
+    },
     /// The service has as much of this work as it can take.
     #[error("the service is overloaded: retry in {} ms", .retry_after.as_millis())]
     Overloaded {
@@ -142,6 +148,7 @@ impl Error {
             Error::LastAdministrator => Reason::LastAdministrator,
             Error::QuotaExceeded { .. } => Reason::QuotaExceeded,
             Error::RateLimited { .. } => Reason::RateLimited,
+            Error::TooManyFailures { .. } => Reason::TooManyFailures,
             Error::Overloaded { .. } => Reason::Overloaded,
             Error::DeadlineExceeded => Reason::DeadlineExceeded,
             Error::Conflict => Reason::Conflict,
@@ -164,9 +171,10 @@ impl Error {
             Error::NotFound(_) => Code::NotFound,
             Error::AlreadyExists(_) | Error::RequestIdReused => Code::AlreadyExists,
             Error::WrongState { .. } | Error::LastAdministrator => Code::FailedPrecondition,
-            Error::QuotaExceeded { .. } | Error::RateLimited { .. } | Error::Overloaded { .. } => {
-                Code::ResourceExhausted
-            }
+            Error::QuotaExceeded { .. }
+            | Error::RateLimited { .. }
+            | Error::TooManyFailures { .. }
+            | Error::Overloaded { .. } => Code::ResourceExhausted,
             Error::DeadlineExceeded => Code::DeadlineExceeded,
             Error::Conflict => Code::Aborted,
             Error::UnknownMethod => Code::Unimplemented,
@@ -209,7 +217,7 @@ impl Error {
                 details.add_quota_failure_violation("requests", self.to_string());
                 details.set_retry_info(Some(*retry_after));
             }
-            Error::Overloaded { retry_after } => {
+            Error::TooManyFailures { retry_after } | Error::Overloaded { retry_after } => {
                 details.set_retry_info(Some(*retry_after));
             }
             _ => {}

@@ -90,7 +90,11 @@ impl Clients {
         email: &str,
         password: &str,
     ) -> Result<(LoginResponse, Self), Status> {
-        let request = LoginRequest { email: email.to_owned(), password: password.to_owned() };
+        let request = LoginRequest {
+            email: email.to_owned(),
+            password: password.to_owned(),
+            ..LoginRequest::default()
+        };
         let response = self.auth().login(request).await?.into_inner();
         let token = response.tokens.as_ref().map_or("", |tokens| &tokens.access_token);
         let credentials =

@@ -1,5 +1,6 @@
 //! Opening accounts and sessions, and saying who is calling.
 
+mod login;
 mod refresh;
 pub(crate) mod rpc;
 pub(crate) mod store;
@@ -18,24 +19,23 @@ use ihuman_shared::{
 use serde_json::json;
 use uuid::Uuid;
 
-use self::tokens::{RefreshToken, Tokens};
 pub(crate) use self::{
+    login::login,
     refresh::refresh,
     tokens::{SUCCESSORS, TokenIssuer},
 };
 use crate::{
     context::Context,
-    passwords::{Attempt, Password},
+    locks::{self, Subject},
+    passwords::{Attempt, Candidate, Owner, Password},
     revocations::{self, Revoked},
-    sessions::{self, store::NewSession},
+    sessions,
     users::{
         self, DisplayName, Email,
-        store::{Kind, NewUser, State, User},
+        store::{Kind, NewUser, User},
     },
 };
 
-/// The path under which refused logins are recorded.
-const LOGIN: &str = "/ihuman.auth.v1.AuthService/Login";
 /// The path under which refused changes of a password are recorded.
 const CHANGE_PASSWORD: &str = "/ihuman.auth.v1.AuthService/ChangePassword";
 
@@ -75,69 +75,6 @@ pub(crate) async fn register(
     Ok(user)
 }
 
-/// Opens a session. Why it does not is the same for every reason, and takes as long.
-pub(crate) async fn login(
-    context: &Context,
-    email: &Email,
-    attempt: &Attempt,
-    origin: &Arc<Origin>,
-) -> Result<(Tokens, User)> {
-    let login_failed = || Error::Unauthenticated(Reason::LoginFailed);
-    let known = {
-        let mut conn = context.db.acquire().await?;
-        users::store::find_login(&mut conn, email.as_str()).await?
-    };
-    let active = known.as_ref().filter(|it| it.state == State::Active);
-    let hash = active.and_then(|it| it.password_hash.clone());
-    let proved = context.hasher.verify(attempt, hash.as_deref()).await?;
-    let user_id = known.as_ref().map(|it| it.user_id);
-    let (Some(user_id), Some(hash), true) = (user_id, hash, proved) else {
-        if let Some(user_id) = user_id {
-            record_failure(context, user_id, origin);
-        }
-        return Err(login_failed());
-    };
-
-    let now = context.now();
-    let mut tx = context.db.begin().await?;
-    let user = users::store::update_login(&mut tx, user_id, &hash, now).await?;
-    let user = user.ok_or_else(login_failed)?;
-    let refresh_token = RefreshToken::generate()?;
-    let expires_at = context.tokens.refresh_expiry(now);
-    let new = NewSession {
-        session_id: Uuid::now_v7(),
-        user_id,
-        auth_time: now,
-        expires_at,
-        ip_address: origin.ip_address,
-        user_agent: &origin.user_agent,
-    };
-    let session = sessions::store::insert(&mut tx, new).await?;
-    let session_id = session.session_id;
-    store::insert(&mut tx, &refresh_token.hash(), session_id, expires_at).await?;
-    let tokens = context.tokens.issue(&user, &session, refresh_token, expires_at, now)?;
-    let new = json!({"user_id": user_id, "expire_time": expires_at});
-    let change = Change::created("session.create", "session", session_id, new);
-    audit::record(&mut tx, &Actor::session(user_id, session_id, origin), change).await?;
-    tx.commit().await?;
-    Ok((tokens, user))
-}
-
-/// Records a refused login beside the request: a known address must not take
-/// longer to refuse than an unknown one.
-fn record_failure(context: &Context, user_id: Uuid, origin: &Arc<Origin>) {
-    let (db, actor) = (context.db.clone(), Actor::user(user_id, origin));
-    tokio::spawn(async move {
-        let recorded = async {
-            let mut conn = db.acquire().await?;
-            audit::refuse(&mut conn, &actor, LOGIN, Reason::LoginFailed).await
-        };
-        if let Err(error) = recorded.await {
-            tracing::error!(%error, "a refused login is missing in the audit trail");
-        }
-    });
-}
-
 /// Ends the caller's session.
 pub(crate) async fn logout(context: &Context, caller: &Principal) -> Result<()> {
     let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
@@ -167,27 +104,48 @@ pub(crate) async fn change_password(
     context: &Context,
     caller: &Principal,
     current: &Attempt,
-    new: &Password,
+    new: Candidate,
 ) -> Result<()> {
-    let wrong = || Error::invalid("current_password", "must be the password of the account");
+    let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
     let (user_id, actor) = (caller.user_id, Actor::from(caller));
-    let hash = {
+    let (user, old_hash) = {
         let mut conn = context.db.acquire().await?;
-        users::store::get_password_hash(&mut conn, user_id).await?
+        let old_hash = users::store::get_password_hash(&mut conn, user_id).await?;
+        (users::store::get(&mut conn, user_id).await?, old_hash)
     };
-    if !context.hasher.verify(current, hash.as_deref()).await? {
-        let mut conn = context.db.acquire().await?;
-        audit::refuse(&mut conn, &actor, CHANGE_PASSWORD, Reason::LoginFailed).await?;
-        return Err(wrong());
-    }
+    let subject = Subject::Session { user_id, session_id };
+    let counted = locks::admit(context, locks::Kind::Password, subject, None).await?;
+    let verdict = counted.verify(context, current, old_hash.as_deref()).await?;
+    let Some(old_hash) = old_hash.filter(|_| verdict.is_good()) else {
+        let begun = counted.fail(context).await?;
+        let mut tx = context.db.begin().await?;
+        audit::refuse(&mut tx, &actor, CHANGE_PASSWORD, Reason::LoginFailed).await?;
+        audit::record_all(&mut tx, &actor, begun).await?;
+        tx.commit().await?;
+        let problem = "must be the password of the account";
+        return Err(Error::invalid("current_password", problem));
+    };
     if new.is(current) {
+        counted.take_back(context).await?;
         return Err(Error::invalid("new_password", "must not be the current password"));
     }
-    let (old_hash, new_hash) = (hash.ok_or_else(wrong)?, context.hasher.hash(new).await?);
+    let new_hash = match new.of(Owner::of(&user)) {
+        Ok(new) => context.hasher.hash(&new).await,
+        Err(refused) => Err(refused),
+    };
+    let new_hash = match new_hash {
+        Ok(new_hash) => new_hash,
+        Err(error) => {
+            counted.take_back(context).await?;
+            return Err(error);
+        }
+    };
 
     let mut tx = context.db.begin().await?;
     let updated = users::store::update_password(&mut tx, user_id, &old_hash, &new_hash).await?;
-    let token_version = updated.ok_or_else(wrong)?;
+    // A login may have renewed the hash in between.
+    let token_version = updated.ok_or(Error::Conflict)?;
+    counted.succeed(&mut tx).await?;
     let sessions = sessions::store::revoke_all(&mut tx, user_id, context.now()).await?;
     revocations::insert(&mut tx, context, Revoked::User { user_id, token_version }).await?;
     let new = json!({"revoked_sessions": sessions});

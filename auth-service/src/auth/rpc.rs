@@ -18,12 +18,14 @@ use uuid::Uuid;
 
 use super::{
     Registration,
+    login::Credentials,
     tokens::{RefreshToken, Tokens},
 };
 use crate::{
     context::Context,
     limits,
-    passwords::{Attempt, Password},
+    locks::DeviceToken,
+    passwords::{Attempt, Candidate, Owner},
     users::{DisplayName, Email},
 };
 
@@ -45,10 +47,11 @@ impl AuthService for Auth {
         let origin = Origin::of(&request);
         let mut request = request.into_inner();
         // Taken out, so that no hash of it is stored with the key.
-        let password = Password::parse("password", take(&mut request.password))?;
+        let password = Candidate::parse("password", take(&mut request.password))?;
         let key = Key::of(Uuid::nil(), "Register", &request.request_id, &request)?;
         let email = Email::parse("email", request.email)?;
         let display_name = DisplayName::parse("display_name", request.display_name)?;
+        let password = password.of(Owner::new(&email, &display_name))?;
 
         let registration = Registration { email, password, display_name };
         let user = super::register(&self.0, registration, key, &origin).await?;
@@ -64,11 +67,13 @@ impl AuthService for Auth {
         let request = request.into_inner();
         let email = Email::parse("email", request.email)?;
         let attempt = Attempt::parse("password", request.password)?;
+        let device = DeviceToken::parse("device_token", request.device_token)?;
+        let credentials = Credentials { email, attempt, device };
 
-        let (tokens, user) = super::login(&self.0, &email, &attempt, &origin).await?;
+        let (tokens, user, device_token) = super::login(&self.0, &credentials, &origin).await?;
 
         let (tokens, user) = (Some(tokens.into()), Some(user.into()));
-        Ok(Response::new(pb::LoginResponse { tokens, user }))
+        Ok(Response::new(pb::LoginResponse { tokens, user, device_token }))
     }
 
     async fn refresh_token(
@@ -133,9 +138,9 @@ impl AuthService for Auth {
         let caller = Principal::of(&request)?;
         let request = request.into_inner();
         let current = Attempt::parse("current_password", request.current_password)?;
-        let new = Password::parse("new_password", request.new_password)?;
+        let new = Candidate::parse("new_password", request.new_password)?;
 
-        super::change_password(&self.0, &caller, &current, &new).await?;
+        super::change_password(&self.0, &caller, &current, new).await?;
 
         Ok(Response::new(pb::ChangePasswordResponse {}))
     }

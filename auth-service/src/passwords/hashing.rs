@@ -1,30 +1,34 @@
 //! Hashing with Argon2id (RFC 9106), off the runtime and never more at once than there are cores.
 
-use std::{sync::Arc, thread::available_parallelism, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::available_parallelism,
+    time::{Duration, Instant},
+};
 
 use argon2::{
     Algorithm, Argon2, Params, PasswordHash, PasswordHasher as _, PasswordVerifier as _, Version,
 };
-use ihuman_shared::{Error, Result};
+use aws_lc_rs::digest::{SHA256, digest};
+use ihuman_shared::{
+    Error, Result,
+    credentials::{MasterKey, Secret},
+};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     task::spawn_blocking,
-    time::timeout,
+    time::{sleep_until, timeout},
 };
 use uuid::Uuid;
 
-use super::{Attempt, Password};
-
-/// KiB of memory, passes and lanes: the first choice of the OWASP Password
-/// Storage Cheat Sheet.
-const MEMORY: u32 = 19_456;
-const PASSES: u32 = 2;
-const LANES: u32 = 1;
-/// What a stored hash may ask for at the most, in the same units: it must not
-/// take the machine down.
-const MEMORY_MAX: u32 = 128 << 10;
-const PASSES_MAX: u32 = 10;
-const LANES_MAX: u32 = 8;
+use super::{
+    Attempt, Password,
+    stored::{self, PEPPERED, Salt, Stored},
+};
+use crate::config::PasswordConfig;
 
 /// How long a request waits for its turn.
 const WAIT_MAX: Duration = Duration::from_millis(500);
@@ -32,42 +36,82 @@ const WAIT_MAX: Duration = Duration::from_millis(500);
 const WAITING_PER_CORE: usize = 4;
 /// When to come again after being turned away.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long a refusal is held back at the most, so that it takes as long as others.
+const HELD_BACK_MAX: Duration = Duration::from_secs(2);
 
 /// Hashes and verifies passwords.
 #[derive(Clone)]
 pub(crate) struct Hasher {
-    argon2: Argon2<'static>,
+    own: Own,
     // The hash of a password that nobody knows.
     dummy: Arc<str>,
+    // How many milliseconds the slowest foreign hash took.
+    slowest_ms: Arc<AtomicU64>,
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    importing: Arc<Semaphore>,
+}
+
+/// Hashes for one batch of accounts, one after another.
+pub(crate) struct Importing<'a> {
+    hasher: &'a Hasher,
+    _turn: SemaphorePermit<'a>,
+}
+
+/// What comparing an attempt with a stored hash says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is not the password.
+    Wrong,
+    /// It is; and if the hash is not of the present form, this one is.
+    Good { renewed: Option<String> },
+}
+
+/// The form in which passwords are stored from now on.
+#[derive(Clone)]
+struct Own {
+    params: Params,
+    pepper: Arc<[u8; 32]>,
+    is_peppered: bool,
 }
 
 impl Hasher {
     /// # Errors
     /// When there is no randomness.
-    pub(crate) fn new() -> anyhow::Result<Self> {
-        let params = Params::new(MEMORY, PASSES, LANES, None)?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let dummy = argon2.hash_password(Uuid::new_v4().as_bytes())?.to_string();
+    pub(crate) fn new(config: &PasswordConfig, master_key: &MasterKey) -> anyhow::Result<Self> {
+        let PasswordConfig { argon2_memory_kib: m, argon2_passes: t, argon2_lanes: p, .. } =
+            *config;
+        let params = Params::new(m, t, p, None)?;
+        let pepper = Arc::new(master_key.derive("password pepper"));
+        let own = Own { params, pepper, is_peppered: config.password_pepper };
         let cores = available_parallelism()?.get();
         Ok(Self {
-            argon2,
-            dummy: dummy.into(),
+            dummy: own.hash(Uuid::new_v4().as_bytes())?.into(),
+            own,
+            slowest_ms: Arc::default(),
             running: Arc::new(Semaphore::new(cores)),
             waiting: Arc::new(Semaphore::new(cores * WAITING_PER_CORE)),
+            importing: Arc::new(Semaphore::new(1)),
         })
     }
 
-    /// The hash to store, as a PHC string.
+    /// The hash to store.
     ///
     /// # Errors
     /// `Overloaded`, when too many others are waiting.
     pub(crate) async fn hash(&self, password: &Password) -> Result<String> {
-        let (argon2, password) = (self.argon2.clone(), password.0.clone());
-        let hash = move || argon2.hash_password(password.reveal().as_bytes());
-        let hash = self.run(hash).await?.map_err(Error::internal)?;
-        Ok(hash.to_string())
+        let (own, password) = (self.own.clone(), password.0.clone());
+        self.run(move || own.hash(password.reveal().as_bytes())).await?
+    }
+
+    /// The one place for a batch of accounts from another system.
+    ///
+    /// # Errors
+    /// `Overloaded`, when another batch has it.
+    pub(crate) fn importing(&self) -> Result<Importing<'_>> {
+        let turn = self.importing.try_acquire();
+        let turn = turn.map_err(|_| Error::Overloaded { retry_after: RETRY_AFTER })?;
+        Ok(Importing { hasher: self, _turn: turn })
     }
 
     /// Whether `attempt` is the password of `hash`. Without a hash it is not, and
@@ -75,27 +119,50 @@ impl Hasher {
     ///
     /// # Errors
     /// `Overloaded`, when too many others are waiting.
-    pub(crate) async fn verify(&self, attempt: &Attempt, hash: Option<&str>) -> Result<bool> {
-        let usable = hash.and_then(readable);
-        let dummy = || PasswordHash::new(&self.dummy).map_err(Error::internal);
-        let (is_real, hash) = match usable {
-            Some(hash) => (true, hash),
-            None => (false, dummy()?),
+    pub(crate) async fn verify(&self, attempt: &Attempt, hash: Option<&str>) -> Result<Verdict> {
+        let usable = hash.and_then(|it| {
+            let stored = Stored::read(it);
+            if stored.is_none() {
+                tracing::error!("the password hash of an account can't be used");
+            }
+            stored
+        });
+        let is_real = usable.is_some();
+        let stored = usable.or_else(|| Stored::read(&self.dummy));
+        let stored = stored.ok_or_else(|| Error::internal(anyhow::anyhow!("the dummy hash")))?;
+
+        let (own, attempt, slowest_ms) =
+            (self.own.clone(), attempt.clone(), self.slowest_ms.clone());
+        let verify = move || -> Result<(Instant, Verdict)> {
+            let started = Instant::now();
+            let is_current = own.is_current(&stored);
+            let is_good = own.verifies(&attempt, &stored) && is_real;
+            if !is_current {
+                let took = started.elapsed().min(HELD_BACK_MAX).as_millis();
+                slowest_ms.fetch_max(took.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+            }
+            match (is_good, is_current) {
+                (false, _) => Ok((started, Verdict::Wrong)),
+                (true, true) => Ok((started, Verdict::Good { renewed: None })),
+                // Under the same permit, so that nobody waits twice for a turn.
+                (true, false) => {
+                    let renewed = Some(own.hash(attempt.normal.reveal().as_bytes())?);
+                    Ok((started, Verdict::Good { renewed }))
+                }
+            }
         };
-        let (argon2, attempt) = (self.argon2.clone(), attempt.0.clone());
-        let verify = move || argon2.verify_password(attempt.reveal().as_bytes(), &hash).is_ok();
-        Ok(self.run(verify).await? && is_real)
+        let (started, verdict) = self.run(verify).await??;
+        if verdict == Verdict::Wrong {
+            // The refusal of an account with a slow foreign hash must look like any other.
+            let held_back = Duration::from_millis(self.slowest_ms.load(Ordering::Relaxed));
+            sleep_until((started + held_back).into()).await;
+        }
+        Ok(verdict)
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let permit = self.permit().await?;
-        let done = spawn_blocking(move || {
-            // Given back when the work is done, and not when the request that
-            // asked for it is cancelled.
-            let _permit = permit;
-            work()
-        });
-        done.await.map_err(Error::internal)
+        under(permit, work).await
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit> {
@@ -111,49 +178,183 @@ impl Hasher {
     }
 }
 
-/// A stored hash, if it can be read and does not ask for too much.
-fn readable(hash: &str) -> Option<PasswordHash> {
-    let hash = PasswordHash::new(hash).ok();
-    let usable = hash.filter(|it| Params::try_from(it).is_ok_and(|it| is_bounded(&it)));
-    if usable.is_none() {
-        tracing::error!("the password hash of an account can't be used");
+impl Importing<'_> {
+    /// The hash to store for an account that comes with a SHA-256: alone it would be
+    /// guessed too fast. Waits for its turn as long as it takes, behind who waits already.
+    pub(crate) async fn wrap_sha256(&self, digest: [u8; 32], salt: Salt) -> Result<String> {
+        let params = self.hasher.own.params.clone();
+        let permit = Arc::clone(&self.hasher.running).acquire_owned().await;
+        let wrap = move || {
+            let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+            let hash = argon2.hash_password(hex(&digest).as_bytes()).map_err(Error::internal)?;
+            Ok(stored::over_sha256(&salt, &hash))
+        };
+        under(permit.map_err(Error::internal)?, wrap).await?
     }
-    usable
 }
 
-fn is_bounded(params: &Params) -> bool {
-    params.m_cost() <= MEMORY_MAX && params.t_cost() <= PASSES_MAX && params.p_cost() <= LANES_MAX
+async fn under<T: Send + 'static>(
+    permit: OwnedSemaphorePermit,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let done = spawn_blocking(move || {
+        // Given back when the work is done, and not when the request that asked for
+        // it is cancelled.
+        let _permit = permit;
+        work()
+    });
+    done.await.map_err(Error::internal)
+}
+
+impl Verdict {
+    /// Whether it is the password.
+    pub(crate) fn is_good(&self) -> bool {
+        *self != Verdict::Wrong
+    }
+}
+
+impl Own {
+    fn hash(&self, password: &[u8]) -> Result<String> {
+        let argon2 = self.argon2(self.is_peppered)?;
+        let hash = argon2.hash_password(password).map_err(Error::internal)?;
+        Ok(if self.is_peppered { format!("{PEPPERED}{hash}") } else { hash.to_string() })
+    }
+
+    fn argon2(&self, peppered: bool) -> Result<Argon2<'_>> {
+        // Argon2's own secret input (RFC 9106 section 3.1).
+        let secret: &[u8] = if peppered { self.pepper.as_slice() } else { &[] };
+        let (algorithm, version) = (Algorithm::Argon2id, Version::V0x13);
+        Argon2::new_with_secret(secret, algorithm, version, self.params.clone())
+            .map_err(Error::internal)
+    }
+
+    /// Whether `stored` is what [`hash`](Self::hash) makes now.
+    fn is_current(&self, stored: &Stored) -> bool {
+        let Stored::Own { peppered, hash } = stored else { return false };
+        let same = |it: Params| {
+            let costs = |it: &Params| (it.m_cost(), it.t_cost(), it.p_cost());
+            costs(&it) == costs(&self.params)
+        };
+        *peppered == self.is_peppered
+            && hash.algorithm.as_str() == "argon2id"
+            && Params::try_from(hash).is_ok_and(same)
+    }
+
+    fn verifies(&self, attempt: &Attempt, stored: &Stored) -> bool {
+        let typed = attempt.typed.reveal().as_bytes();
+        let argon2 = |peppered, password: &[u8], hash: &PasswordHash| {
+            let argon2 = self.argon2(peppered);
+            argon2.is_ok_and(|it| it.verify_password(password, hash).is_ok())
+        };
+        match stored {
+            Stored::Own { peppered, hash } => {
+                argon2(*peppered, attempt.normal.reveal().as_bytes(), hash)
+            }
+            Stored::Argon2(hash) => argon2(false, typed, hash),
+            Stored::Bcrypt(hash) => bcrypt::verify(typed, hash).unwrap_or(false),
+            Stored::Sha256 { salt, hash } => {
+                argon2(false, sha256(salt, &attempt.typed).as_bytes(), hash)
+            }
+        }
+    }
+}
+
+fn sha256(salt: &Salt, password: &Secret) -> String {
+    let password = password.reveal().as_bytes();
+    let text = match salt.is_suffix {
+        true => [password, &salt.bytes].concat(),
+        false => [&salt.bytes, password].concat(),
+    };
+    hex(digest(&SHA256, &text).as_ref())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|it| format!("{it:02x}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Candidate, *};
+    use crate::passwords::Owner;
 
-    const PASSWORD: &str = "correct horse battery";
+    const PASSWORD: &str = "a lamp for the blue attic";
+
+    fn hasher(config: PasswordConfig) -> Hasher {
+        let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".parse().unwrap();
+        Hasher::new(&config, &key).unwrap()
+    }
+
+    const PLAIN: PasswordConfig = PasswordConfig {
+        argon2_memory_kib: 19_456,
+        argon2_passes: 2,
+        argon2_lanes: 1,
+        password_pepper: false,
+    };
+
+    async fn hash(hasher: &Hasher) -> String {
+        let owner = Owner { email: "ann@example.com", display_name: "Ann" };
+        let password = Candidate::parse("it", PASSWORD.to_owned()).unwrap().of(owner).unwrap();
+        hasher.hash(&password).await.unwrap()
+    }
+
+    async fn verify(hasher: &Hasher, text: &str, hash: Option<&str>) -> Verdict {
+        let attempt = Attempt::parse("it", text.to_owned()).unwrap();
+        hasher.verify(&attempt, hash).await.unwrap()
+    }
 
     #[tokio::test]
     async fn a_hash_is_of_its_password_and_of_no_other() {
-        let hasher = Hasher::new().unwrap();
-        let hash = hasher.hash(&Password::parse("it", PASSWORD.to_owned()).unwrap()).await.unwrap();
-        let verify = async |text: &str, hash| {
-            let attempt = Attempt::parse("it", text.to_owned()).unwrap();
-            hasher.verify(&attempt, hash).await.unwrap()
-        };
+        let hasher = hasher(PLAIN);
+        let hash = hash(&hasher).await;
 
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
-        assert!(verify(PASSWORD, Some(&hash)).await);
-        assert!(!verify("correct horse batterz", Some(&hash)).await);
-        assert!(!verify(PASSWORD, None).await);
-        assert!(!verify(PASSWORD, Some("not a hash")).await);
+        let good = Verdict::Good { renewed: None };
+        assert_eq!(verify(&hasher, PASSWORD, Some(&hash)).await, good);
+        assert_eq!(verify(&hasher, "a lamp for the blue attik", Some(&hash)).await, Verdict::Wrong);
+        assert_eq!(verify(&hasher, PASSWORD, None).await, Verdict::Wrong);
+        assert_eq!(verify(&hasher, PASSWORD, Some("not a hash")).await, Verdict::Wrong);
     }
 
-    #[test]
-    fn a_stored_hash_can_not_ask_for_too_much() {
-        let hash = |params| format!("$argon2id$v=19${params}$c29tZXNhbHQ$c29tZWhhc2hzb21laGFzaA");
+    #[tokio::test]
+    async fn a_hash_of_another_form_is_renewed_and_under_another_pepper_is_worth_nothing() {
+        let plain = hasher(PLAIN);
+        let peppered = hasher(PasswordConfig { password_pepper: true, ..PLAIN });
+        let stronger = hasher(PasswordConfig { argon2_passes: 3, ..PLAIN });
+        let hash = hash(&plain).await;
 
-        assert!(readable(&hash("m=131072,t=10,p=8")).is_some());
-        assert!(readable(&hash("m=131073,t=1,p=1")).is_none());
-        assert!(readable(&hash("m=19456,t=11,p=1")).is_none());
-        assert!(readable(&hash("m=19456,t=2,p=9")).is_none());
+        for other in [&peppered, &stronger] {
+            let verdict = verify(other, PASSWORD, Some(&hash)).await;
+            let Verdict::Good { renewed: Some(renewed) } = verdict else { panic!("{verdict:?}") };
+            let again = verify(other, PASSWORD, Some(&renewed)).await;
+            assert_eq!(again, Verdict::Good { renewed: None });
+            // Turned off again, what was stored under it still counts.
+            assert!(verify(&plain, PASSWORD, Some(&renewed)).await.is_good());
+            let without = renewed.replace(PEPPERED, "");
+            let counts = verify(&plain, PASSWORD, Some(&without)).await.is_good();
+            assert_eq!(counts, without == renewed);
+        }
+    }
+
+    #[tokio::test]
+    async fn foreign_hashes_are_of_the_password_as_it_was_typed() {
+        let hasher = hasher(PLAIN);
+        let typed = "ﬁve cafe\u{301}s";
+        let bcrypt = bcrypt::hash(typed, 4).unwrap();
+        let argon2 = Argon2::default().hash_password(typed.as_bytes()).unwrap().to_string();
+        let mut hashes =
+            vec![stored::import_bcrypt(&bcrypt).unwrap(), stored::import_argon2(&argon2).unwrap()];
+        for is_suffix in [false, true] {
+            let salt = Salt { bytes: b"salt".to_vec(), is_suffix };
+            let text = if is_suffix { format!("{typed}salt") } else { format!("salt{typed}") };
+            let digest = digest(&SHA256, text.as_bytes()).as_ref().try_into().unwrap();
+            hashes.push(hasher.importing().unwrap().wrap_sha256(digest, salt).await.unwrap());
+        }
+
+        for hash in hashes {
+            let verdict = verify(&hasher, typed, Some(&hash)).await;
+            let Verdict::Good { renewed: Some(renewed) } = verdict else { panic!("{hash}") };
+            assert_eq!(verify(&hasher, "five cafés", Some(&hash)).await, Verdict::Wrong);
+            assert!(verify(&hasher, "five cafés", Some(&renewed)).await.is_good());
+        }
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::store;
-use crate::{auth, sessions};
+use crate::{auth, locks, sessions, user_imports};
 
 /// How often to clean up, before the jitter.
 const EVERY: Duration = Duration::from_secs(60);
@@ -47,7 +47,9 @@ pub async fn sweep(db: &PgPool, now: DateTime<Utc>) -> Result<u64> {
         + store::delete_ended_rate_limits(&mut tx).await?
         + idempotency::forget_old(&mut tx).await?
         + sessions::store::delete_ended(&mut tx, now - KEPT_FOR).await?
-        + auth::store::delete_expired(&mut tx, now - KEPT_FOR).await?;
+        + auth::store::delete_expired(&mut tx, now - KEPT_FOR).await?
+        + locks::forget_old(&mut tx, now).await?
+        + user_imports::forget_old(&mut tx).await?;
     tx.commit().await?;
     Ok(rows)
 }

@@ -12,7 +12,10 @@ use super::{
     DisplayName, Email, recorded,
     store::{self, Kind, NewUser},
 };
-use crate::passwords::{Hasher, Password};
+use crate::{
+    config::IdentityConfig,
+    passwords::{Candidate, Hasher, Owner},
+};
 
 /// What came of opening the account of an administrator.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,14 +32,17 @@ pub enum CreatedAdmin {
 /// `InvalidFields`, when either is not allowed.
 pub async fn create_admin(
     platform: &Platform,
+    config: &IdentityConfig,
     email: String,
     password: String,
 ) -> Result<CreatedAdmin> {
     let email = Email::parse("email", email)?;
-    let password = Password::parse("password", password)?;
+    let candidate = Candidate::parse("password", password)?;
     let local_part: String = email.local_part().chars().take(100).collect();
     let display_name = DisplayName::parse("email", local_part)?;
-    let hasher = Hasher::new().map_err(ihuman_shared::Error::internal)?;
+    let password = candidate.of(Owner::new(&email, &display_name))?;
+    let hasher = Hasher::new(&config.passwords, &platform.master_key);
+    let hasher = hasher.map_err(ihuman_shared::Error::internal)?;
 
     let mut tx = platform.db.begin().await?;
     if let Some(user) = store::find_by_email(&mut tx, email.as_str()).await? {

@@ -245,6 +245,24 @@ pub(crate) async fn update_login(
     Ok(user)
 }
 
+/// Stores the password in another form, unless it was replaced since `old` was read.
+pub(crate) async fn update_password_form(
+    conn: &mut PgConnection,
+    user_id: Uuid,
+    old: &str,
+    new: &str,
+) -> Result<()> {
+    sqlx::query!(
+        "update users set password_hash = $3 where user_id = $1 and password_hash = $2",
+        user_id,
+        old,
+        new,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Replaces the password, unless it was replaced since `old` was read; returns the
 /// new token version.
 pub(crate) async fn update_password(

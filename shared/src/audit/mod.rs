@@ -49,6 +49,11 @@ impl Actor {
         Actor { session_id: Some(session_id), ..Actor::user(user_id, origin) }
     }
 
+    /// Somebody of whom only the origin is known.
+    pub fn nobody(origin: &Arc<Origin>) -> Self {
+        Actor { origin: Arc::clone(origin), ..Actor::default() }
+    }
+
     /// The service itself.
     pub fn system() -> Self {
         Actor::default()

@@ -1,0 +1,181 @@
+//! Logging in: why it fails is the same for every reason, and takes as long.
+
+use std::sync::Arc;
+
+use ihuman_shared::{
+    Error, Result,
+    access::Origin,
+    audit::{self, Actor, Change},
+    error::Reason,
+};
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{
+    store,
+    tokens::{RefreshToken, Tokens},
+};
+use crate::{
+    context::Context,
+    locks::{self, Counted, DeviceToken, Subject},
+    passwords::{Attempt, Verdict},
+    sessions::{self, store::NewSession},
+    users::{
+        self, Email,
+        store::{Login, State, User},
+    },
+};
+
+/// The path under which refused logins are recorded.
+const LOGIN: &str = "/ihuman.auth.v1.AuthService/Login";
+
+/// How often to look at an account that changes while its password is verified.
+const LOOKS: usize = 2;
+
+/// What somebody logs in with.
+pub(crate) struct Credentials {
+    pub(crate) email: Email,
+    pub(crate) attempt: Attempt,
+    pub(crate) device: DeviceToken,
+}
+
+/// A password that was proved.
+struct Proved {
+    user_id: Uuid,
+    hash: String,
+    /// The same password in the present form, if the stored one is not in it.
+    renewed: Option<String>,
+}
+
+/// Opens a session; returns its tokens, the account and what the device is known by
+/// from now on.
+///
+/// # Errors
+/// `Unauthenticated`; `TooManyFailures`, whatever the password is, while it must wait.
+pub(crate) async fn login(
+    context: &Context,
+    credentials: &Credentials,
+    origin: &Arc<Origin>,
+) -> Result<(Tokens, User, String)> {
+    let mut known = find(context, &credentials.email).await?;
+    let user_id = known.as_ref().map(|it| it.user_id);
+    let device_id = user_id
+        .and_then(|user_id| context.devices.find(user_id, &credentials.device, context.now()));
+    // A known device answers for itself only.
+    let (subject, address) = match (user_id, device_id) {
+        (Some(user_id), Some(device_id)) => (Subject::Device { user_id, device_id }, None),
+        (Some(user_id), None) => (Subject::Account(user_id), origin.ip_address),
+        (None, _) => {
+            let email = credentials.email.as_str().to_owned();
+            (Subject::Nobody { email }, origin.ip_address)
+        }
+    };
+    let counted = locks::admit(context, locks::Kind::Password, subject, address).await?;
+
+    for _ in 0..LOOKS {
+        let proved = prove(context, &counted, known, &credentials.attempt).await?;
+        let Some(proved) = proved else { break };
+        if let Some((tokens, user)) = open(context, &proved, &counted, origin).await? {
+            let device_id = device_id.unwrap_or_else(Uuid::new_v4);
+            let device_token = context.devices.issue(user.user_id, device_id, context.now());
+            return Ok((tokens, user, device_token));
+        }
+        // Another login stored the password in another form, or it is another password.
+        known = find(context, &credentials.email).await?;
+    }
+    let begun = counted.fail(context).await?;
+    record_failure(context, user_id, begun, origin);
+    Err(Error::Unauthenticated(Reason::LoginFailed))
+}
+
+async fn find(context: &Context, email: &Email) -> Result<Option<Login>> {
+    let mut conn = context.db.acquire().await?;
+    users::store::find_login(&mut conn, email.as_str()).await
+}
+
+async fn prove(
+    context: &Context,
+    counted: &Counted,
+    known: Option<Login>,
+    attempt: &Attempt,
+) -> Result<Option<Proved>> {
+    let active = known.filter(|it| it.state == State::Active);
+    let hash = active.as_ref().and_then(|it| it.password_hash.as_deref());
+    let verdict = counted.verify(context, attempt, hash).await?;
+    let (Verdict::Good { renewed }, Some(login)) = (verdict, active) else { return Ok(None) };
+    let Login { user_id, password_hash, .. } = login;
+    Ok(password_hash.map(|hash| Proved { user_id, hash, renewed }))
+}
+
+/// None, when the account is not what it was when its password was proved.
+async fn open(
+    context: &Context,
+    proved: &Proved,
+    counted: &Counted,
+    origin: &Arc<Origin>,
+) -> Result<Option<(Tokens, User)>> {
+    let (user_id, now) = (proved.user_id, context.now());
+    let mut tx = context.db.begin().await?;
+    let user = users::store::update_login(&mut tx, user_id, &proved.hash, now).await?;
+    let Some(user) = user else { return Ok(None) };
+    counted.succeed(&mut tx).await?;
+    let refresh_token = RefreshToken::generate()?;
+    let expires_at = context.tokens.refresh_expiry(now);
+    let new = NewSession {
+        session_id: Uuid::now_v7(),
+        user_id,
+        auth_time: now,
+        expires_at,
+        ip_address: origin.ip_address,
+        user_agent: &origin.user_agent,
+    };
+    let session = sessions::store::insert(&mut tx, new).await?;
+    let session_id = session.session_id;
+    store::insert(&mut tx, &refresh_token.hash(), session_id, expires_at).await?;
+    let tokens = context.tokens.issue(&user, &session, refresh_token, expires_at, now)?;
+    let new = json!({"user_id": user_id, "expire_time": expires_at});
+    let actor = Actor::session(user_id, session_id, origin);
+    renew(&mut tx, proved, &actor).await?;
+    let change = Change::created("session.create", "session", session_id, new);
+    audit::record(&mut tx, &actor, change).await?;
+    tx.commit().await?;
+    Ok(Some((tokens, user)))
+}
+
+/// Stores the password in the present form, if it is not.
+async fn renew(conn: &mut PgConnection, proved: &Proved, actor: &Actor) -> Result<()> {
+    let Proved { user_id, hash, renewed: Some(renewed) } = proved else { return Ok(()) };
+    users::store::update_password_form(conn, *user_id, hash, renewed).await?;
+    let change = Change::created("user.renew_password_hash", "user", user_id, json!({}));
+    audit::record(conn, actor, change).await
+}
+
+/// Records a refused login, and the waits that begin with it, beside the request: a
+/// known address must not take longer to refuse than an unknown one.
+fn record_failure(
+    context: &Context,
+    user_id: Option<Uuid>,
+    begun: Vec<Change>,
+    origin: &Arc<Origin>,
+) {
+    let db = context.db.clone();
+    if user_id.is_none() && begun.is_empty() {
+        return;
+    }
+    let actor = user_id.map_or_else(|| Actor::nobody(origin), |it| Actor::user(it, origin));
+    tokio::spawn(async move {
+        let recorded = async {
+            let mut tx = db.begin().await?;
+            if user_id.is_some() {
+                audit::refuse(&mut tx, &actor, LOGIN, Reason::LoginFailed).await?;
+            }
+            audit::record_all(&mut tx, &actor, begun).await?;
+            tx.commit().await?;
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = recorded.await {
+            tracing::error!(%error, "a refused login is missing in the audit trail");
+        }
+    });
+}

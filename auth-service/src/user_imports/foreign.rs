@@ -1,0 +1,73 @@
+//! Password hashes of other systems, and how bad they may be.
+
+use ihuman_shared::{Error, Result};
+
+use crate::passwords::stored::{Salt, Unusable, import_argon2, import_bcrypt};
+
+/// No hash of another system is longer, in bytes.
+const TEXT_MAX: usize = 512;
+const SALT_MAX: usize = 64;
+
+/// A password hash of another system.
+pub(crate) enum ForeignHash {
+    /// In the form in which it is stored until the first login.
+    Stored(String),
+    /// Too fast to be stored as it is.
+    Sha256 { digest: [u8; 32], salt: Salt },
+}
+
+impl ForeignHash {
+    pub(crate) fn argon2(field: &str, text: &str) -> Result<Self> {
+        stored(field, text, import_argon2)
+    }
+
+    pub(crate) fn bcrypt(field: &str, text: &str) -> Result<Self> {
+        stored(field, text, import_bcrypt)
+    }
+
+    /// `is_suffix` says where the salt was, if that is known.
+    pub(crate) fn sha256(
+        field: &str,
+        hex: &str,
+        salt: Vec<u8>,
+        is_suffix: Option<bool>,
+    ) -> Result<Self> {
+        let problem = || Error::invalid(format!("{field}.hex"), "must be 64 hexadecimal digits");
+        let digest = digest(hex).ok_or_else(problem)?;
+        if salt.len() > SALT_MAX {
+            let problem = format!("must have at most {SALT_MAX} bytes");
+            return Err(Error::invalid(format!("{field}.salt"), problem));
+        }
+        match is_suffix {
+            None if !salt.is_empty() => {
+                let field = format!("{field}.salt_position");
+                Err(Error::invalid(field, "is required with a salt"))
+            }
+            is_suffix => {
+                let salt = Salt { bytes: salt, is_suffix: is_suffix.unwrap_or_default() };
+                Ok(ForeignHash::Sha256 { digest, salt })
+            }
+        }
+    }
+}
+
+fn stored(
+    field: &str,
+    text: &str,
+    import: impl Fn(&str) -> Result<String, Unusable>,
+) -> Result<ForeignHash> {
+    if text.len() > TEXT_MAX {
+        return Err(Error::invalid(field, format!("must have at most {TEXT_MAX} bytes")));
+    }
+    let stored = import(text).map_err(|unusable| Error::invalid(field, unusable.0))?;
+    Ok(ForeignHash::Stored(stored))
+}
+
+fn digest(hex: &str) -> Option<[u8; 32]> {
+    if hex.len() != 64 || !hex.bytes().all(|it| it.is_ascii_hexdigit()) {
+        return None;
+    }
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let bytes: Option<Vec<u8>> = hex.as_bytes().chunks(2).map(byte).collect();
+    bytes?.try_into().ok()
+}
