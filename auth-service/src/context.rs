@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use ihuman_shared::{
+    access::Quota,
     clock::Clock,
     credentials::{ApiKeyHasher, Authenticator, Sealer},
     platform::Platform,
@@ -31,6 +32,8 @@ pub(crate) struct Context {
     pub(crate) key_set: KeySet,
     pub(crate) signing_keys: KeyRing,
     pub(crate) api_keys: ApiKeyHasher,
+    /// What may be sent with a key that has no rate limit of its own.
+    pub(crate) key_quota: Quota,
     /// Seals the secrets of answers that may be asked for again.
     pub(crate) answers: Sealer,
 }
@@ -54,6 +57,7 @@ impl Context {
             key_set: KeySet::new(platform),
             signing_keys,
             api_keys: ApiKeyHasher::new(&platform.master_key),
+            key_quota: platform.rate_limit().of_principals(),
             answers: Sealer::new(&platform.master_key, ANSWERS),
         }))
     }

@@ -12,13 +12,13 @@ use uuid::Uuid;
 
 use crate::support::{Auth, keyed, missing, named};
 
-fn request(name: &str, scopes: &[&str]) -> pb::CreateApiKeyRequest {
+pub(crate) fn request(name: &str, scopes: &[&str]) -> pb::CreateApiKeyRequest {
     let scopes = scopes.iter().map(|it| (*it).to_owned()).collect();
     pb::CreateApiKeyRequest { name: name.to_owned(), scopes, ..pb::CreateApiKeyRequest::default() }
 }
 
 impl Auth {
-    async fn create_key(
+    pub(crate) async fn create_key(
         &self,
         caller: &Caller,
         request: pb::CreateApiKeyRequest,
@@ -28,12 +28,12 @@ impl Auth {
         Ok((response.api_key.unwrap(), response.key))
     }
 
-    async fn get_key(&self, caller: &Caller, id: &str) -> Result<pb::ApiKey, Status> {
+    pub(crate) async fn get_key(&self, caller: &Caller, id: &str) -> Result<pb::ApiKey, Status> {
         let request = pb::GetApiKeyRequest { api_key_id: id.to_owned() };
         Ok(self.api_keys(caller).get_api_key(request).await?.into_inner().api_key.unwrap())
     }
 
-    async fn revoke_key(&self, caller: &Caller, id: &str) -> Result<pb::ApiKey, Status> {
+    pub(crate) async fn revoke_key(&self, caller: &Caller, id: &str) -> Result<pb::ApiKey, Status> {
         let request = pb::RevokeApiKeyRequest { api_key_id: id.to_owned() };
         Ok(self.api_keys(caller).revoke_api_key(request).await?.into_inner().api_key.unwrap())
     }
@@ -41,8 +41,13 @@ impl Auth {
     async fn list_keys(&self, caller: &Caller, owner: &str) -> Result<Vec<pb::ApiKey>, Status> {
         let (mut page_token, mut all) = (String::new(), Vec::new());
         loop {
-            let request =
-                pb::ListApiKeysRequest { page_size: 2, page_token, user_id: owner.to_owned() };
+            let user_id = owner.to_owned();
+            let request = pb::ListApiKeysRequest {
+                page_size: 2,
+                page_token,
+                user_id,
+                ..pb::ListApiKeysRequest::default()
+            };
             let page = self.api_keys(caller).list_api_keys(request).await?.into_inner();
             assert!(page.api_keys.len() <= 2);
             all.extend(page.api_keys);

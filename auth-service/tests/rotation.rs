@@ -18,7 +18,11 @@ use uuid::Uuid;
 use crate::support::{Auth, EMAIL, bearer, identity};
 
 impl Auth {
-    async fn rotate(&self, caller: &Caller, request_id: &str) -> Result<pb::SigningKey, Status> {
+    async fn rotate_signing_key(
+        &self,
+        caller: &Caller,
+        request_id: &str,
+    ) -> Result<pb::SigningKey, Status> {
         let request = pb::RotateSigningKeyRequest { request_id: request_id.to_owned() };
         let response = self.signing_keys_as(caller).rotate_signing_key(request).await?;
         Ok(response.into_inner().signing_key.unwrap())
@@ -73,7 +77,7 @@ async fn the_next_key_is_published_an_hour_before_it_signs() {
     let admin = auth.credentials.person(Role::Admin).await;
     let old = auth.kid_of_a_login().await;
 
-    let next = auth.rotate(&admin, "").await.unwrap();
+    let next = auth.rotate_signing_key(&admin, "").await.unwrap();
     auth.service.clock.advance(TimeDelta::minutes(59));
     let still = auth.kid_of_a_login().await;
     let admin = auth.later(TimeDelta::minutes(1)).await;
@@ -98,7 +102,7 @@ async fn tokens_of_the_old_key_are_good_until_they_expire_and_then_the_key_goes(
     let auth = Auth::start().await;
     let user = auth.register(EMAIL).await;
     let admin = auth.credentials.person(Role::Admin).await;
-    auth.rotate(&admin, "").await.unwrap();
+    auth.rotate_signing_key(&admin, "").await.unwrap();
     auth.service.clock.advance(TimeDelta::minutes(59));
     let last = auth.login(EMAIL).await;
 
@@ -159,10 +163,10 @@ async fn one_request_id_makes_one_key_and_there_is_one_next_key() {
     let admin = auth.credentials.person(Role::Admin).await;
     let request_id = Uuid::new_v4().to_string();
 
-    let first = auth.rotate(&admin, &request_id).await.unwrap();
-    let again = auth.rotate(&admin, &request_id).await.unwrap();
-    let second = auth.rotate(&admin, "").await.unwrap_err();
-    let wrong = auth.rotate(&admin, "7").await.unwrap_err();
+    let first = auth.rotate_signing_key(&admin, &request_id).await.unwrap();
+    let again = auth.rotate_signing_key(&admin, &request_id).await.unwrap();
+    let second = auth.rotate_signing_key(&admin, "").await.unwrap_err();
+    let wrong = auth.rotate_signing_key(&admin, "7").await.unwrap_err();
 
     assert_eq!(first, again);
     assert_eq!(reason(&second), Reason::WrongState);

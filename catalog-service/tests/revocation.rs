@@ -96,6 +96,16 @@ impl Pair {
         }
         panic!("the catalog still lets the caller in");
     }
+
+    async fn refused_within_a_second(&self, caller: &Caller) -> Reason {
+        let since = Instant::now();
+        loop {
+            match self.works_at_the_catalog(caller).await {
+                Err(reason) => return reason,
+                Ok(()) => assert!(since.elapsed() < WITHIN, "the catalog lets the caller in"),
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -171,4 +181,36 @@ async fn demoting_an_owner_shrinks_the_owners_keys_at_the_other_service_within_a
         assert!(since.elapsed() < WITHIN, "the key still reads skills");
     }
     assert_eq!(pair.works_at_the_catalog(&key).await, Err(Reason::PermissionMissing));
+}
+
+#[tokio::test]
+async fn narrowing_and_rotating_a_key_reaches_the_other_service_within_a_second() {
+    let pair = Pair::start().await;
+    let owner = pair.developer().await;
+    let mut keys = ApiKeyServiceClient::with_interceptor(pair.auth.channel.clone(), owner.clone());
+    let order = auth::CreateApiKeyRequest {
+        name: "ci".to_owned(),
+        scopes: vec!["skills:read".to_owned()],
+        ..Default::default()
+    };
+    let created = keys.create_api_key(order).await.unwrap().into_inner();
+    let api_key = created.api_key.unwrap();
+    let key = Caller { authorization: format!("ApiKey {}", created.key), ..owner };
+    assert_eq!(pair.works_at_the_catalog(&key).await, Ok(()));
+
+    let away = auth::UpdateApiKeyRequest {
+        api_key: Some(auth::ApiKey {
+            ip_allow_list: vec!["192.0.2.0/24".to_owned()],
+            ..api_key.clone()
+        }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["ip_allow_list".to_owned()] }),
+    };
+    keys.update_api_key(away).await.unwrap();
+    assert_eq!(pair.refused_within_a_second(&key).await, Reason::AddressNotAllowed);
+    let rotate = auth::RotateApiKeyRequest { api_key_id: api_key.id, ..Default::default() };
+    keys.rotate_api_key(rotate).await.unwrap();
+    let since = Instant::now();
+    while pair.works_at_the_catalog(&key).await != Err(Reason::CredentialsExpired) {
+        assert!(since.elapsed() < WITHIN, "the old secret is still known");
+    }
 }

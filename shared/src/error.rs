@@ -33,6 +33,12 @@ pub enum Error {
     /// Only an access token of a session may be used here.
     #[error("an access token of a session is required")]
     SessionRequired,
+    /// Only an API key may be used here.
+    #[error("an API key is required")]
+    ApiKeyRequired,
+    /// The API key may not be used from where the request came from.
+    #[error("the API key may not be used from this address")]
+    AddressNotAllowed,
     /// The session must have proved its factors within this time.
     #[error("the session must have authenticated within the last {} seconds", .0.as_secs())]
     RecentAuthenticationRequired(Duration),
@@ -125,6 +131,8 @@ impl Error {
             Error::Unauthenticated(reason) => *reason,
             Error::PermissionMissing(_) => Reason::PermissionMissing,
             Error::SessionRequired => Reason::SessionRequired,
+            Error::ApiKeyRequired => Reason::ApiKeyRequired,
+            Error::AddressNotAllowed => Reason::AddressNotAllowed,
             Error::RecentAuthenticationRequired(_) => Reason::RecentAuthenticationRequired,
             Error::NotAllowed(_) => Reason::NotAllowed,
             Error::NotFound(_) => Reason::NotFound,
@@ -149,6 +157,8 @@ impl Error {
             Error::Unauthenticated(_) => Code::Unauthenticated,
             Error::PermissionMissing(_)
             | Error::SessionRequired
+            | Error::ApiKeyRequired
+            | Error::AddressNotAllowed
             | Error::RecentAuthenticationRequired(_)
             | Error::NotAllowed(_) => Code::PermissionDenied,
             Error::NotFound(_) => Code::NotFound,

@@ -96,6 +96,11 @@ impl Platform {
         &self.config.tokens
     }
 
+    /// How many requests one caller may send.
+    pub fn rate_limit(&self) -> &RateLimitConfig {
+        &self.config.rate_limit
+    }
+
     /// Serves `stack` behind the access rules of `package` until told to stop.
     ///
     /// # Errors
@@ -109,13 +114,16 @@ impl Platform {
         let gate = Gate::new(
             Rules::of_packages(&[package])?,
             self.authenticator.clone(),
-            RateLimit::new(self.config.rate_limit),
+            RateLimit::new(self.config.rate_limit, self.db.clone()),
             self.config.trusted_proxies.clone(),
             self.clock.clone(),
             self.db.clone(),
         );
         let stack = stack.gate(gate).readiness(watch_database(self.db.clone()));
-        server::serve(&self.config.server, listener, stack, self.shutdown.clone()).await
+        let served =
+            server::serve(&self.config.server, listener, stack, self.shutdown.clone()).await;
+        self.authenticator.write_uses().await;
+        served
     }
 }
 

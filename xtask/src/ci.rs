@@ -11,7 +11,7 @@ use tokio::process::Command;
 use crate::{interop, prepare, process::succeed, test, workspace};
 
 /// The npm package of buf, and the version that is run.
-const BUF: &str = "@bufbuild/buf@1.75.0";
+const BUF: &str = "@bufbuild/buf@1.74.0";
 
 /// Runs every step; the first failure ends it. The tests come last, and have the
 /// last word.

@@ -1,8 +1,12 @@
 //! API keys: who may issue which, for whom, and how they end.
 
+mod change;
 mod request;
 pub(crate) mod rpc;
 mod store;
+mod terms;
+
+use std::time::Duration;
 
 use ihuman_shared::{
     Error, Result,
@@ -12,12 +16,16 @@ use ihuman_shared::{
     idempotency::{self, Earlier, Key},
     page::Page,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-pub(crate) use self::request::{Expiry, KeyName, Scopes};
-use self::store::{ApiKey, NewApiKey};
+use self::store::{ApiKey, Mutable, NewApiKey};
+pub(crate) use self::{
+    change::{Update, rotate, update},
+    request::{Expiry, KeyName, Scopes},
+    terms::{AllowList, Metadata, RequestRate},
+};
 use crate::{
     context::Context,
     revocations::{self, Revoked},
@@ -35,6 +43,9 @@ pub(crate) struct Order {
     pub(crate) name: KeyName,
     pub(crate) scopes: Scopes,
     pub(crate) expiry: Expiry,
+    pub(crate) ip_allow_list: AllowList,
+    pub(crate) rate_limit: Option<RequestRate>,
+    pub(crate) metadata: Metadata,
     /// The account to issue it for; none for the caller.
     pub(crate) owner: Option<Uuid>,
 }
@@ -58,8 +69,11 @@ pub(crate) async fn create(
     }
     let owner = lock_owner(&mut tx, caller, order.owner).await?;
     order.scopes.check_within("scopes", owner.rights())?;
+    if let Some(rate) = order.rate_limit {
+        rate.check_for(caller, context.key_quota)?;
+    }
     let name = order.name.as_str();
-    let live = store::count_live(&mut tx, owner.user_id, name, context.now()).await?;
+    let live = store::count_live(&mut tx, owner.user_id, name, api_key_id, context.now()).await?;
     if live.has_name {
         return Err(Error::AlreadyExists("api_key"));
     }
@@ -67,25 +81,46 @@ pub(crate) async fn create(
         let description = format!("an account has at most {COUNT_MAX} live ones");
         return Err(Error::QuotaExceeded { subject: "api_keys", description });
     }
-    let new = NewApiKey {
-        api_key_id,
-        user_id: owner.user_id,
-        name,
-        scopes: &order.scopes.texts(),
-        secret_hash: &context.api_keys.hash(&credential),
-        expires_at: order.expiry.at(),
-    };
-    let api_key = store::insert(&mut tx, new).await?;
-    let new = json!({
-        "user_id": api_key.user_id,
-        "name": api_key.name,
-        "scopes": api_key.scopes,
-        "expire_time": api_key.expires_at,
-    });
+    let hash = context.api_keys.hash(&credential);
+    insert(&mut tx, api_key_id, owner.user_id, &hash, order).await?;
+    let api_key = present(&mut tx, api_key_id).await?;
+    let mut new = api_key.audited_terms();
+    new["user_id"] = json!(api_key.user_id);
+    new["expire_time"] = json!(api_key.expires_at);
     let change = Change::created("api_key.create", "api_key", api_key_id, new);
     audit::record(&mut tx, &Actor::from(caller), change).await?;
     tx.commit().await?;
     Ok((api_key, text.into()))
+}
+
+async fn insert(
+    conn: &mut PgConnection,
+    api_key_id: Uuid,
+    user_id: Uuid,
+    secret_hash: &[u8],
+    order: Order,
+) -> Result<()> {
+    let (rate_limit_requests, rate_limit_window_ms) = RequestRate::columns(order.rate_limit);
+    let new = NewApiKey {
+        api_key_id,
+        user_id,
+        secret_hash,
+        expires_at: order.expiry.at(),
+        mutable: Mutable {
+            name: order.name.as_str(),
+            scopes: &order.scopes.texts(),
+            ip_allow_list: &order.ip_allow_list.texts(),
+            rate_limit_requests,
+            rate_limit_window_ms,
+            metadata: &order.metadata.into_map(),
+        },
+    };
+    store::insert(conn, new).await
+}
+
+/// A key that is known to be there.
+async fn present(conn: &mut PgConnection, api_key_id: Uuid) -> Result<ApiKey> {
+    store::find(conn, api_key_id).await?.ok_or(Error::NotFound("api_key"))
 }
 
 /// The key that an earlier request with the same `request_id` issued.
@@ -94,7 +129,7 @@ async fn again(
     context: &Context,
     earlier: Earlier,
 ) -> Result<(ApiKey, Secret)> {
-    let api_key = store::find(conn, earlier.entity_id).await?.ok_or(Error::NotFound("api_key"))?;
+    let api_key = present(conn, earlier.entity_id).await?;
     let sealed = earlier.sealed.unwrap_or_default();
     let text = context.answers.open(&earlier.entity_id.to_string(), &sealed)?;
     Ok((api_key, String::from_utf8(text).map_err(Error::internal)?.into()))
@@ -131,19 +166,22 @@ pub(crate) async fn get(context: &Context, caller: &Principal, api_key_id: Uuid)
     visible(found, caller)
 }
 
-/// The keys of the caller, or of `owner` for who manages users.
+/// The keys of the caller, or of `owner` for who manages users: all, or those that
+/// stop working by themselves within a time.
 pub(crate) async fn list(
     context: &Context,
     caller: &Principal,
     owner: Option<Uuid>,
+    expiring_within: Option<Duration>,
     page: Page<Uuid>,
 ) -> Result<(Vec<ApiKey>, String)> {
     let user_id = owner.unwrap_or(caller.user_id);
     if user_id != caller.user_id && !caller.may(Permission::USERS_MANAGE) {
         return Err(Error::PermissionMissing(Permission::USERS_MANAGE));
     }
+    let expiring = expiring_within.map(|it| (context.now(), context.now() + it));
     let mut conn = context.db.acquire().await?;
-    let api_keys = store::list(&mut conn, user_id, page.after, page.limit()).await?;
+    let api_keys = store::list(&mut conn, user_id, expiring, page.after, page.limit()).await?;
     page.cut(api_keys, |last| last.api_key_id)
 }
 
@@ -154,12 +192,14 @@ pub(crate) async fn revoke(
     api_key_id: Uuid,
 ) -> Result<ApiKey> {
     let mut tx = context.db.begin().await?;
-    let api_key = visible(store::lock(&mut tx, api_key_id).await?, caller)?;
+    store::lock(&mut tx, api_key_id).await?;
+    let api_key = visible(store::find(&mut tx, api_key_id).await?, caller)?;
     if api_key.revoked_at.is_some() {
         return Ok(api_key);
     }
-    let api_key = store::revoke(&mut tx, api_key_id, context.now()).await?;
+    store::revoke(&mut tx, api_key_id, context.now()).await?;
     revocations::insert(&mut tx, context, Revoked::ApiKey(api_key_id)).await?;
+    let api_key = present(&mut tx, api_key_id).await?;
     let (old, new) = (json!({"revoke_time": null}), json!({"revoke_time": api_key.revoked_at}));
     let change = Change::changed("api_key.revoke", "api_key", api_key_id, old, new);
     audit::record(&mut tx, &Actor::from(caller), change).await?;
@@ -167,9 +207,41 @@ pub(crate) async fn revoke(
     Ok(api_key)
 }
 
+/// Ends the key that the caller holds: holding it is right enough.
+pub(crate) async fn revoke_current(context: &Context, caller: &Principal) -> Result<ApiKey> {
+    let api_key_id = caller.api_key_id().ok_or(Error::ApiKeyRequired)?;
+    revoke(context, caller, api_key_id).await
+}
+
 /// A key that is not the caller's to see is not there.
 fn visible(found: Option<ApiKey>, caller: &Principal) -> Result<ApiKey> {
     let allowed =
         |it: &ApiKey| it.user_id == caller.user_id || caller.may(Permission::USERS_MANAGE);
     found.filter(allowed).ok_or(Error::NotFound("api_key"))
+}
+
+impl ApiKey {
+    fn mutable(&self) -> Mutable<'_> {
+        Mutable {
+            name: &self.name,
+            scopes: &self.scopes,
+            ip_allow_list: &self.ip_allow_list,
+            rate_limit_requests: self.rate_limit_requests,
+            rate_limit_window_ms: self.rate_limit_window_ms,
+            metadata: &self.metadata,
+        }
+    }
+
+    /// What the audit trail tells of what can be changed. Metadata are the
+    /// owner's, who may have noted a secret there: only their names are told.
+    fn audited_terms(&self) -> Value {
+        json!({
+            "name": self.name,
+            "scopes": self.scopes,
+            "ip_allow_list": self.ip_allow_list,
+            "rate_limit_requests": self.rate_limit_requests,
+            "rate_limit_window_ms": self.rate_limit_window_ms,
+            "metadata_names": self.metadata.keys().collect::<Vec<_>>(),
+        })
+    }
 }

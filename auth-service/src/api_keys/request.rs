@@ -94,7 +94,7 @@ impl Expiry {
 }
 
 /// Refuses the items of a list that are not good, each by its place.
-fn refuse(field: &str, good: impl Iterator<Item = bool>, allowed: &str) -> Result<()> {
+pub(super) fn refuse(field: &str, good: impl Iterator<Item = bool>, allowed: &str) -> Result<()> {
     let bad = good.enumerate().filter(|(_, good)| !good).map(|(at, _)| Violation {
         field: format!("{field}[{at}]"),
         description: allowed.to_owned(),

@@ -1,16 +1,29 @@
 //! `ihuman.auth.v1.ApiKeyService`.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use ihuman_proto::auth::v1::{
     self as pb,
     api_key_service_server::{ApiKeyService, ApiKeyServiceServer},
 };
-use ihuman_shared::{Result, access::Principal, idempotency::Key, page::Page, parse};
+use ihuman_shared::{
+    Error, Result,
+    access::Principal,
+    idempotency::Key,
+    page::Page,
+    parse::{self, Fields},
+};
 use tonic::{Request, Response, Status};
 
-use super::{ApiKey, Expiry, KeyName, Order, Scopes};
+use super::{AllowList, ApiKey, Expiry, KeyName, Metadata, Order, RequestRate, Scopes, Update};
 use crate::{context::Context, limits, refusal};
+
+/// For how long a secret may work beside its successor.
+const OVERLAP_MAX: Duration = Duration::from_secs(7 * DAY);
+/// How far one may look ahead: as far as a key may live.
+const EXPIRING_WITHIN: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(3653 * DAY);
+const DAY: u64 = 24 * 60 * 60;
 
 /// The service behind its limits.
 pub(crate) fn server(context: &Arc<Context>) -> ApiKeyServiceServer<ApiKeys> {
@@ -58,14 +71,60 @@ impl ApiKeyService for ApiKeys {
         let caller = Principal::of(&request)?;
         let request = request.into_inner();
         let owner = parse::optional_uuid("user_id", &request.user_id)?;
-        let of = owner.unwrap_or(caller.user_id);
+        let within = expiring_within(request.expiring_within)?;
+        let of = (owner.unwrap_or(caller.user_id), within);
         let page = Page::parse(request.page_size, &request.page_token, &of)?;
 
-        let done = super::list(&self.0, &caller, owner, page).await;
+        let done = super::list(&self.0, &caller, owner, within, page).await;
         let (api_keys, next_page_token) = self.recorded(&caller, "ListApiKeys", done).await?;
 
         let api_keys = api_keys.into_iter().map(Into::into).collect();
         Ok(Response::new(pb::ListApiKeysResponse { api_keys, next_page_token }))
+    }
+
+    async fn update_api_key(
+        &self,
+        request: Request<pb::UpdateApiKeyRequest>,
+    ) -> Result<Response<pb::UpdateApiKeyResponse>, Status> {
+        let caller = Principal::of(&request)?;
+        let request = request.into_inner();
+        let api_key = parse::required("api_key", request.api_key)?;
+        let api_key_id = parse::uuid("api_key.id", &api_key.id)?;
+        let update = update(api_key, &request.update_mask.unwrap_or_default().paths)?;
+
+        let done = super::update(&self.0, &caller, api_key_id, update).await;
+        let api_key = self.recorded(&caller, "UpdateApiKey", done).await?;
+
+        Ok(Response::new(pb::UpdateApiKeyResponse { api_key: Some(api_key.into()) }))
+    }
+
+    async fn rotate_api_key(
+        &self,
+        request: Request<pb::RotateApiKeyRequest>,
+    ) -> Result<Response<pb::RotateApiKeyResponse>, Status> {
+        let caller = Principal::of(&request)?;
+        let request = request.into_inner();
+        let key = Key::of(caller.user_id, "RotateApiKey", &request.request_id, &request)?;
+        let api_key_id = parse::uuid("api_key_id", &request.api_key_id)?;
+        let overlap = overlap(request.overlap)?;
+
+        let done = super::rotate(&self.0, &caller, api_key_id, overlap, key).await;
+        let (api_key, key) = self.recorded(&caller, "RotateApiKey", done).await?;
+
+        let (api_key, key) = (Some(api_key.into()), key.reveal().to_owned());
+        Ok(Response::new(pb::RotateApiKeyResponse { api_key, key }))
+    }
+
+    async fn revoke_current_api_key(
+        &self,
+        request: Request<pb::RevokeCurrentApiKeyRequest>,
+    ) -> Result<Response<pb::RevokeCurrentApiKeyResponse>, Status> {
+        let caller = Principal::of(&request)?;
+
+        let done = super::revoke_current(&self.0, &caller).await;
+        let api_key = self.recorded(&caller, "RevokeCurrentApiKey", done).await?;
+
+        Ok(Response::new(pb::RevokeCurrentApiKeyResponse { api_key: Some(api_key.into()) }))
     }
 
     async fn revoke_api_key(
@@ -92,6 +151,9 @@ impl ApiKeys {
             name: KeyName::parse("name", request.name)?,
             scopes: Scopes::parse("scopes", &request.scopes)?,
             expiry,
+            ip_allow_list: AllowList::parse("ip_allow_list", &request.ip_allow_list)?,
+            rate_limit: rate("rate_limit", request.rate_limit)?,
+            metadata: Metadata::parse("metadata", request.metadata)?,
             owner: parse::optional_uuid("user_id", &request.user_id)?,
         })
     }
@@ -102,8 +164,72 @@ impl ApiKeys {
     }
 }
 
+/// What `UpdateApiKeyRequest.update_mask` may name.
+const MUTABLE: &[&str] = &["name", "scopes", "ip_allow_list", "rate_limit", "metadata"];
+
+/// The fields of `api_key` that the mask names; `*` names all (AIP-134).
+fn update(api_key: pb::ApiKey, mask: &[String]) -> Result<Update> {
+    let paths: Vec<&str> = mask.iter().map(String::as_str).collect();
+    let paths = if paths == ["*"] { MUTABLE } else { &paths };
+    if paths.is_empty() || !paths.iter().all(|it| MUTABLE.contains(it)) {
+        let problem = format!("must name one or more of {}, or be *", MUTABLE.join(", "));
+        return Err(Error::invalid("update_mask", problem));
+    }
+    let (mut fields, mut update) = (Fields::default(), Update::default());
+    let named = |path: &str| paths.contains(&path);
+    if named("name") {
+        update.name = fields.take(KeyName::parse("api_key.name", api_key.name));
+    }
+    if named("scopes") {
+        update.scopes = fields.take(Scopes::parse("api_key.scopes", &api_key.scopes));
+    }
+    if named("ip_allow_list") {
+        let parsed = AllowList::parse("api_key.ip_allow_list", &api_key.ip_allow_list);
+        update.ip_allow_list = fields.take(parsed);
+    }
+    if named("rate_limit") {
+        update.rate_limit = fields.take(rate("api_key.rate_limit", api_key.rate_limit));
+    }
+    if named("metadata") {
+        update.metadata = fields.take(Metadata::parse("api_key.metadata", api_key.metadata));
+    }
+    fields.finish(Some(update))
+}
+
+fn rate(field: &str, rate: Option<pb::RateLimit>) -> Result<Option<RequestRate>> {
+    let Some(rate) = rate else { return Ok(None) };
+    let of_window = format!("{field}.window");
+    let window = parse::duration(&of_window, parse::required(&of_window, rate.window)?)?;
+    RequestRate::parse(field, rate.max_requests, window).map(Some)
+}
+
+fn overlap(overlap: Option<prost_types::Duration>) -> Result<Duration> {
+    let overlap = parse::duration("overlap", overlap.unwrap_or_default())?;
+    match overlap <= OVERLAP_MAX {
+        true => Ok(overlap),
+        false => Err(Error::invalid("overlap", "must be at most 7 days")),
+    }
+}
+
+fn expiring_within(within: Option<prost_types::Duration>) -> Result<Option<Duration>> {
+    let Some(within) = within else { return Ok(None) };
+    let within = parse::duration("expiring_within", within)?;
+    match EXPIRING_WITHIN.contains(&within) {
+        true => Ok(Some(within)),
+        false => Err(Error::invalid("expiring_within", "must be from 1 second to 3653 days")),
+    }
+}
+
 impl From<ApiKey> for pb::ApiKey {
     fn from(api_key: ApiKey) -> Self {
+        let (requests, window_ms) = (api_key.rate_limit_requests, api_key.rate_limit_window_ms);
+        let rate_limit = requests.zip(window_ms).map(|(max_requests, window_ms)| pb::RateLimit {
+            max_requests,
+            window: Some(prost_types::Duration {
+                seconds: window_ms / 1000,
+                nanos: (window_ms % 1000) as i32 * 1_000_000,
+            }),
+        });
         pb::ApiKey {
             id: api_key.api_key_id.to_string(),
             user_id: api_key.user_id.to_string(),
@@ -112,6 +238,11 @@ impl From<ApiKey> for pb::ApiKey {
             create_time: Some(parse::timestamp(api_key.created_at)),
             expire_time: api_key.expires_at.map(parse::timestamp),
             revoke_time: api_key.revoked_at.map(parse::timestamp),
+            last_use_time: api_key.last_used_at.map(parse::timestamp),
+            previous_secret_expire_time: api_key.previous_expires_at.map(parse::timestamp),
+            ip_allow_list: api_key.ip_allow_list,
+            rate_limit,
+            metadata: api_key.metadata.0,
         }
     }
 }

@@ -44,6 +44,7 @@ pub async fn sweep(db: &PgPool, now: DateTime<Utc>) -> Result<u64> {
         return Ok(0);
     }
     let rows = store::delete_expired(&mut tx, now).await?
+        + store::delete_ended_rate_limits(&mut tx).await?
         + idempotency::forget_old(&mut tx).await?
         + sessions::store::delete_ended(&mut tx, now - KEPT_FOR).await?
         + auth::store::delete_expired(&mut tx, now - KEPT_FOR).await?;

@@ -27,6 +27,8 @@ pub(crate) enum Revoked {
     User { user_id: Uuid, token_version: i64 },
     /// The API key.
     ApiKey(Uuid),
+    /// What replicas remember of the API key from before this version of it.
+    ApiKeyBefore { api_key_id: Uuid, version: i64 },
 }
 
 /// Makes every replica of both services refuse what is revoked, from the commit
@@ -40,6 +42,9 @@ pub(crate) async fn insert(
         Revoked::Session(session_id) => ("session", session_id, None),
         Revoked::User { user_id, token_version } => ("user", user_id, Some(token_version)),
         Revoked::ApiKey(api_key_id) => ("api_key", api_key_id, None),
+        Revoked::ApiKeyBefore { api_key_id, version } => {
+            ("api_key_change", api_key_id, Some(version))
+        }
     };
     let expires_at = context.now() + context.access_lifetime() + MARGIN;
     let revocation = store::NewRevocation { kind, subject_id, token_version, expires_at };

@@ -52,6 +52,8 @@ pub(crate) async fn list(
         "select xact, revocation_id, kind, subject_id, token_version, expires_at
          from revocations
          where xact >= $1 and expires_at > $2
+             -- A change of a key's terms tells replicas to look again, and revokes nothing.
+             and kind <> 'api_key_change'
              and ($3::bigint is null or (xact, revocation_id) > ($3, $4::uuid))
          order by xact, revocation_id
          limit $5",
@@ -105,5 +107,11 @@ pub(crate) async fn try_lock_housekeeping(conn: &mut PgConnection) -> Result<boo
 
 pub(crate) async fn delete_expired(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<u64> {
     let deleted = sqlx::query!("delete from revocations where expires_at <= $1", now);
+    Ok(deleted.execute(conn).await?.rows_affected())
+}
+
+/// What subjects were granted in windows that have ended, by the database's clock.
+pub(crate) async fn delete_ended_rate_limits(conn: &mut PgConnection) -> Result<u64> {
+    let deleted = sqlx::query!("delete from rate_limits where ends_at <= now()");
     Ok(deleted.execute(conn).await?.rows_affected())
 }

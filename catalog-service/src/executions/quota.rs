@@ -18,7 +18,7 @@ const COUNT_EVERY: Duration = Duration::from_secs(1);
 const CREATORS_MAX: u64 = 10_000;
 
 /// What was counted lately. The limit may be passed by what is created within
-/// [`COUNT_EVERY`].
+/// `COUNT_EVERY`.
 #[derive(Clone)]
 pub struct Quota(Cache<Uuid, i64>);
 

@@ -25,7 +25,7 @@ impl ParametersSchema {
         ParametersSchema(json!({"type": "object"}))
     }
 
-    /// A JSON object of at most [`BYTES_MAX`] bytes as a schema.
+    /// A JSON object of at most `BYTES_MAX` bytes as a schema.
     ///
     /// # Errors
     /// `InvalidFields` with the first thing that is wrong.

@@ -2,26 +2,22 @@
 
 use std::{
     mem,
-    net::IpAddr,
     pin::Pin,
-    str::FromStr,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
 };
 
-use http::{HeaderMap, Request, Response, request::Parts};
-use ipnet::IpNet;
+use http::{Request, Response, request::Parts};
 use sqlx::PgPool;
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-use super::{Grant, Origin, Principal, RateLimit, Rule, Rules, Subject};
+use super::{Grant, Origin, Principal, Quota, RateLimit, Rules, Standing, Subject, TrustedProxies};
 use crate::{
     Error, Result,
     audit::{self, Actor},
     clock::Clock,
-    credentials::{Authenticator, Presented},
+    credentials::{Authenticator, Presented, Proof},
     server::{RequestId, peer_address},
 };
 
@@ -40,10 +36,6 @@ struct Inner {
     clock: Clock,
     db: PgPool,
 }
-
-/// The networks whose `x-forwarded-for` is believed.
-#[derive(Clone, Debug, Default)]
-pub struct TrustedProxies(Vec<IpNet>);
 
 /// The service behind a [`Gate`].
 #[derive(Clone)]
@@ -68,59 +60,76 @@ impl Gate {
     /// Asks the rules what this RPC needs, then the credentials who is calling.
     /// A path that the rules do not name never reaches a handler.
     async fn admit(&self, parts: &mut Parts) -> Result<()> {
-        let path = parts.uri.path();
-        let rule = self.0.rules.get(path).ok_or(Error::UnknownMethod)?;
+        let rule = self.0.rules.get(parts.uri.path()).ok_or(Error::UnknownMethod)?;
         let origin = Arc::new(self.origin(parts));
 
         // Credentials are not even looked at: a stale token must not stop its
         // owner from logging in.
         if rule.grant == Grant::Public {
-            self.0.rate_limit.take(Subject::Address(origin.ip_address), Instant::now())?;
+            self.count(parts, Subject::address(origin.ip_address), None).await?;
             parts.extensions.insert(origin);
             return Ok(());
         }
 
-        let caller = self.authenticate(&parts.headers, &origin).await?;
-        self.0.rate_limit.take(subject(&caller), Instant::now())?;
-        self.authorize(path, rule, &caller).await?;
+        let failures = Subject::failures(origin.ip_address);
+        let proof = self.authenticate(parts, failures).await?;
+        let quota = proof.terms.as_ref().and_then(|it| it.quota);
+        let is_at_home = proof.terms.as_ref().is_none_or(|it| it.allow(origin.ip_address));
+        let caller = Arc::new(proof.principal(Arc::clone(&origin)));
+        if !is_at_home {
+            // Counted for the address: who stole a key must not use up its quota.
+            self.count(parts, failures, None).await?;
+            return self.refuse(parts, &caller, Error::AddressNotAllowed).await;
+        }
+        self.count(parts, subject(&caller), quota).await?;
+        if let Err(error) = rule.check(Some(&caller), self.0.clock.now()) {
+            return self.refuse(parts, &caller, error).await;
+        }
+        if let Some(api_key_id) = caller.api_key_id() {
+            self.0.authenticator.used(api_key_id);
+        }
 
         parts.extensions.insert(origin);
         parts.extensions.insert(caller);
         Ok(())
     }
 
-    async fn authenticate(
-        &self,
-        headers: &HeaderMap,
-        origin: &Arc<Origin>,
-    ) -> Result<Arc<Principal>> {
+    async fn authenticate(&self, parts: &mut Parts, failures: Subject) -> Result<Proof> {
         // Failures count against the address, so that guessing is bounded too.
-        let address = Subject::Address(origin.ip_address);
-        self.0.rate_limit.check(address, Instant::now())?;
-        let proved = match Presented::in_headers(headers) {
+        let quota = self.0.rate_limit.quota(failures);
+        if let Some(standing) = self.0.rate_limit.used_up(failures, quota) {
+            admitted(parts, standing)?;
+        }
+        let proved = match Presented::in_headers(&parts.headers) {
             Ok(presented) => self.0.authenticator.authenticate(presented).await,
             Err(error) => Err(error),
         };
-        match proved {
-            Ok(proof) => Ok(Arc::new(proof.principal(Arc::clone(origin)))),
-            Err(error) => {
-                metrics::counter!("ihuman_unauthenticated_total", "reason" => crate::error::name(error.reason()))
-                    .increment(1);
-                self.0.rate_limit.take(address, Instant::now())?;
-                Err(error)
-            }
+        if let Err(error @ Error::Unauthenticated(_)) = &proved {
+            metrics::counter!("ihuman_unauthenticated_total", "reason" => crate::error::name(error.reason()))
+                .increment(1);
+            self.count(parts, failures, None).await?;
         }
+        proved
+    }
+
+    /// Counts one request of `subject`, and leaves its standing with the request.
+    async fn count(
+        &self,
+        parts: &mut Parts,
+        subject: Subject,
+        own_quota: Option<Quota>,
+    ) -> Result<()> {
+        let quota = own_quota.unwrap_or_else(|| self.0.rate_limit.quota(subject));
+        admitted(parts, self.0.rate_limit.take(subject, quota).await)
     }
 
     /// Refusals of a known caller are part of the audit trail; those of a
     /// stranger are only counted, so that a stranger can't fill it.
-    async fn authorize(&self, path: &str, rule: Rule, caller: &Principal) -> Result<()> {
-        let checked = rule.check(Some(caller), self.0.clock.now());
-        if let Err(error) = &checked {
-            let mut conn = self.0.db.acquire().await?;
-            audit::refuse(&mut conn, &Actor::from(caller), path, error.reason()).await?;
-        }
-        checked
+    async fn refuse(&self, parts: &Parts, caller: &Principal, error: Error) -> Result<()> {
+        let mut conn = self.0.db.acquire().await?;
+        let (actor, path) = (Actor::from(caller), parts.uri.path());
+        audit::refuse(&mut conn, &actor, path, error.reason()).await?;
+        Err(error)
     }
 
     fn origin(&self, parts: &Parts) -> Origin {
@@ -136,51 +145,17 @@ impl Gate {
     }
 }
 
+/// Leaves the standing with the request, for its answer.
+fn admitted(parts: &mut Parts, standing: Standing) -> Result<()> {
+    parts.extensions.insert(standing);
+    match standing.allowed {
+        true => Ok(()),
+        false => Err(Error::RateLimited { retry_after: standing.resets_in }),
+    }
+}
+
 fn subject(caller: &Principal) -> Subject {
     caller.api_key_id().map_or(Subject::User(caller.user_id), Subject::ApiKey)
-}
-
-impl TrustedProxies {
-    /// The client that `peer` speaks for: the last address of `x-forwarded-for`
-    /// that is not a trusted proxy itself. Earlier ones may be made up.
-    fn client_of(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let trusted = |it: &IpAddr| self.0.iter().any(|network| network.contains(it));
-        if !trusted(&peer) {
-            return peer;
-        }
-        let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|it| it.to_str().ok());
-        let addresses: Vec<&str> = forwarded.flat_map(|it| it.split(',')).collect();
-        let known = addresses.iter().rev().map_while(|it| it.trim().parse().ok());
-        known.take_while_inclusive(trusted).last().unwrap_or(peer)
-    }
-}
-
-/// Takes items while `keep` holds, and the first one for which it does not.
-trait TakeWhileInclusive: Iterator + Sized {
-    fn take_while_inclusive(
-        mut self,
-        keep: impl Fn(&Self::Item) -> bool,
-    ) -> impl Iterator<Item = Self::Item> {
-        let mut ended = false;
-        std::iter::from_fn(move || {
-            let item = if ended { None } else { self.next() }?;
-            ended = !keep(&item);
-            Some(item)
-        })
-    }
-}
-
-impl<T: Iterator> TakeWhileInclusive for T {}
-
-impl FromStr for TrustedProxies {
-    type Err = String;
-
-    /// Networks in CIDR notation, separated by commas.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let networks = text.split(',').map(str::trim).filter(|it| !it.is_empty());
-        let parsed: Result<_, _> = networks.map(str::parse).collect();
-        parsed.map(TrustedProxies).map_err(|_| "must be networks such as 10.0.0.0/8".to_owned())
-    }
 }
 
 impl<S> Layer<S> for Gate {
@@ -213,38 +188,19 @@ where
         let mut ready = mem::replace(self, clone);
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
-            match ready.gate.admit(&mut parts).await {
+            let admitted = ready.gate.admit(&mut parts).await;
+            let standing: Option<Standing> = parts.extensions.remove();
+            let mut response = match admitted {
                 Ok(()) => {
                     let response = ready.inner.call(Request::from_parts(parts, body)).await?;
-                    Ok(response.map(Body::new))
+                    response.map(Body::new)
                 }
-                Err(error) => Ok(Status::from(error).into_http()),
+                Err(error) => Status::from(error).into_http(),
+            };
+            if let Some(standing) = standing {
+                standing.tell(response.headers_mut());
             }
+            Ok(response)
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn client_of(peer: &str, forwarded: &str) -> String {
-        let proxies: TrustedProxies = "10.0.0.0/8, fd00::/8".parse().unwrap();
-        let mut headers = HeaderMap::new();
-        headers.insert("x-forwarded-for", forwarded.parse().unwrap());
-        proxies.client_of(peer.parse().unwrap(), &headers).to_string()
-    }
-
-    #[test]
-    fn only_a_trusted_proxy_may_speak_for_another_address() {
-        assert_eq!(client_of("192.0.2.1", "198.51.100.7"), "192.0.2.1");
-        assert_eq!(client_of("10.0.0.1", "198.51.100.7"), "198.51.100.7");
-    }
-
-    #[test]
-    fn addresses_that_a_client_made_up_are_not_believed() {
-        assert_eq!(client_of("10.0.0.1", "1.1.1.1, 198.51.100.7, 10.0.0.2"), "198.51.100.7");
-        assert_eq!(client_of("10.0.0.1", "198.51.100.7, nonsense"), "10.0.0.1");
-        assert_eq!(client_of("10.0.0.1", "10.0.0.9, 10.0.0.2"), "10.0.0.9");
     }
 }

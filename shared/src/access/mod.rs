@@ -3,13 +3,16 @@
 mod gate;
 mod permission;
 mod principal;
+mod proxies;
 mod rate_limit;
 mod rule;
 
+pub(crate) use self::rate_limit::HEADERS as RATE_LIMIT_HEADERS;
 pub use self::{
-    gate::{Admission, Gate, TrustedProxies},
+    gate::{Admission, Gate},
     permission::{Permission, Permissions, Role, Scope},
     principal::{Credential, Origin, Principal},
-    rate_limit::{RateLimit, RateLimitConfig, Subject},
+    proxies::TrustedProxies,
+    rate_limit::{Quota, RateLimit, RateLimitConfig, Standing, Subject},
     rule::{Grant, RECENT_AUTHENTICATION, Rule, Rules, UndeclaredAccess},
 };

@@ -305,6 +305,7 @@ impl Verified {
             credential: Credential::Session { session_id, auth_time, expires_at },
             // Only people have sessions.
             is_service_account: false,
+            terms: None,
         })
     }
 }

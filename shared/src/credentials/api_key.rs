@@ -1,6 +1,7 @@
 //! API keys: `<prefix>_<id>_<secret><crc>`, refused without a look-up when malformed.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,6 +12,7 @@ use aws_lc_rs::{
     hmac, rand,
 };
 use chrono::{DateTime, Utc};
+use ipnet::IpNet;
 use moka::sync::Cache;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -18,7 +20,7 @@ use uuid::Uuid;
 use super::{MasterKey, Proof, Revocations, Sealer, store};
 use crate::{
     Error, Result,
-    access::{Credential, Permissions, Role, Scope},
+    access::{Credential, Permissions, Quota, Role, Scope},
     error::Reason,
 };
 
@@ -127,9 +129,44 @@ impl ApiKeyHasher {
     }
 }
 
+/// What binds the use of a key, besides its scopes.
+#[derive(Debug)]
+pub struct KeyTerms {
+    /// Where it may be used from; empty for anywhere.
+    ip_allow_list: Vec<IpNet>,
+    /// A quota of its own.
+    pub quota: Option<Quota>,
+}
+
+impl KeyTerms {
+    /// Whether the key may be used from `address`.
+    pub fn allow(&self, address: Option<IpAddr>) -> bool {
+        let address = address.map(|it| it.to_canonical());
+        let within = |network: &IpNet| address.is_some_and(|it| network.contains(&it));
+        self.ip_allow_list.is_empty() || self.ip_allow_list.iter().any(within)
+    }
+
+    /// # Errors
+    /// `Internal`, when the row says what was never allowed: to take it for
+    /// nothing would lift the bounds.
+    fn of(row: &store::ApiKeyRow) -> Result<Self> {
+        let networks: Result<_, _> = row.ip_allow_list.iter().map(|it| it.parse()).collect();
+        let quota = match (row.rate_limit_requests, row.rate_limit_window_ms) {
+            (Some(max_requests), Some(window_ms)) => Some(Quota {
+                max_requests: u32::try_from(max_requests).map_err(Error::internal)?,
+                window: Duration::from_millis(u64::try_from(window_ms).map_err(Error::internal)?),
+            }),
+            _ => None,
+        };
+        Ok(KeyTerms { ip_allow_list: networks.map_err(Error::internal)?, quota })
+    }
+}
+
 /// A key whose secret was compared.
 struct Verified {
     proof: Proof,
+    version: i64,
+    // When the secret stops working: with its key, or with its overlap.
     expires_at: Option<DateTime<Utc>>,
     // Before the key was read: a revocation that came later may not be in it.
     read_at: Instant,
@@ -171,7 +208,10 @@ impl ApiKeyVerifier {
             digest(&SHA256, text.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes");
 
         let remembered = self.verified.get(&digest);
-        let current = |it: &Arc<Verified>| !revocations.changed_since(it.proof.user_id, it.read_at);
+        let current = |it: &Arc<Verified>| {
+            !revocations.changed_since(it.proof.user_id, it.read_at)
+                && !revocations.api_key_changed(key.id, it.version)
+        };
         let verified = match remembered.filter(current) {
             Some(verified) => verified,
             None => {
@@ -185,7 +225,7 @@ impl ApiKeyVerifier {
         if verified.expires_at.is_some_and(|it| it <= now) {
             return Err(unauthenticated(Reason::CredentialsExpired));
         }
-        Ok(verified.proof)
+        Ok(verified.proof.clone())
     }
 
     async fn look_up(&self, key: &ApiKey) -> Result<Verified> {
@@ -195,14 +235,22 @@ impl ApiKeyVerifier {
 
         let invalid = || unauthenticated(Reason::CredentialsInvalid);
         let row = found.ok_or_else(invalid)?;
-        let proves = |it: &ApiKeyHasher| verify_slices_are_equal(&it.hash(key), &row.secret_hash);
-        if !self.hashers.iter().any(|it| proves(it).is_ok()) {
-            return Err(invalid());
-        }
+        let hashes: Vec<_> = self.hashers.iter().map(|it| it.hash(key)).collect();
+        let matches =
+            |stored: &[u8]| hashes.iter().any(|it| verify_slices_are_equal(it, stored).is_ok());
+        // Both are compared always: the time tells nothing of which it was.
+        let is_current = matches(&row.secret_hash);
+        let is_previous = row.previous_secret_hash.as_deref().is_some_and(matches);
+        let expires_at = match (is_current, is_previous) {
+            (true, _) => row.expires_at,
+            (false, true) => row.expires_at.into_iter().chain(row.previous_expires_at).min(),
+            (false, false) => return Err(invalid()),
+        };
         if row.revoked_at.is_some() || row.state != "active" {
             return Err(unauthenticated(Reason::CredentialsRevoked));
         }
 
+        let terms = KeyTerms::of(&row)?;
         let role = Role::parse(&row.role).ok_or_else(invalid)?;
         let owner = role.permissions().union(Permissions::from_texts(&row.permissions));
         let scopes = row.scopes.iter().filter_map(|it| Scope::parse(it));
@@ -211,10 +259,11 @@ impl ApiKeyVerifier {
             user_id: row.user_id,
             role,
             permissions: owner.intersection(scopes),
-            credential: Credential::ApiKey { api_key_id: key.id, expires_at: row.expires_at },
+            credential: Credential::ApiKey { api_key_id: key.id, expires_at },
             is_service_account: row.kind == "service_account",
+            terms: Some(Arc::new(terms)),
         };
-        Ok(Verified { proof, expires_at: row.expires_at, read_at })
+        Ok(Verified { proof, version: row.version, expires_at, read_at })
     }
 }
 
@@ -246,6 +295,19 @@ mod tests {
             let mistyped = String::from_utf8(bytes).unwrap();
             assert!(ApiKey::parse(&mistyped).is_none(), "{mistyped}");
         }
+    }
+
+    #[test]
+    fn a_key_is_at_home_in_its_networks_in_whatever_form_the_address_comes() {
+        let list = ["10.0.0.0/8", "2001:db8::/32"].map(|it| it.parse().unwrap()).to_vec();
+        let terms = KeyTerms { ip_allow_list: list, quota: None };
+        let anywhere = KeyTerms { ip_allow_list: Vec::new(), quota: None };
+        let allow = |it: &str| terms.allow(Some(it.parse().unwrap()));
+
+        assert!(allow("10.1.2.3") && allow("::ffff:10.1.2.3") && allow("2001:db8::1"));
+        assert!(!allow("11.1.2.3") && !allow("::ffff:11.1.2.3") && !allow("2001:db9::1"));
+        assert!(!terms.allow(None), "an address that is not known is in no network");
+        assert!(anywhere.allow(None));
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 mod access_token;
 mod api_key;
+mod last_use;
 mod master_key;
 mod revocations;
 mod store;
@@ -12,10 +13,10 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use self::{access_token::TokenVerifier, api_key::ApiKeyVerifier};
+use self::{access_token::TokenVerifier, api_key::ApiKeyVerifier, last_use::LastUses};
 pub use self::{
     access_token::{Claims, SharedSecret, Signer, TokenConfig},
-    api_key::{ApiKey, ApiKeyHasher},
+    api_key::{ApiKey, ApiKeyHasher, KeyTerms},
     master_key::{MasterKey, Sealer, Secret},
     revocations::Revocations,
 };
@@ -35,6 +36,7 @@ pub struct Authenticator {
     tokens: Arc<TokenVerifier>,
     api_keys: Arc<ApiKeyVerifier>,
     revocations: Revocations,
+    uses: LastUses,
     clock: Clock,
 }
 
@@ -48,7 +50,7 @@ pub enum Presented<'a> {
 }
 
 /// What a credential proves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Proof {
     /// The account.
     pub user_id: Uuid,
@@ -60,6 +62,8 @@ pub struct Proof {
     pub credential: Credential,
     /// Whether the account is a program's.
     pub is_service_account: bool,
+    /// What binds the use of an API key besides.
+    pub terms: Option<Arc<KeyTerms>>,
 }
 
 impl Authenticator {
@@ -77,8 +81,9 @@ impl Authenticator {
         let verifier = Arc::new(TokenVerifier::new(tokens, db.clone()));
         verifier.reload().await?;
         verifier.keep_reading();
-        let api_keys = ApiKeyVerifier::new(master_key, db).await?;
-        Ok(Self { tokens: verifier, api_keys: Arc::new(api_keys), revocations, clock })
+        let api_keys = ApiKeyVerifier::new(master_key, db.clone()).await?;
+        let (tokens, api_keys) = (verifier, Arc::new(api_keys));
+        Ok(Self { tokens, api_keys, revocations, uses: LastUses::keep(db), clock })
     }
 
     /// Which credentials are dead although they have not expired.
@@ -103,10 +108,22 @@ impl Authenticator {
     }
 }
 
+impl Authenticator {
+    /// Notes that an API key let a request in.
+    pub(crate) fn used(&self, api_key_id: Uuid) {
+        self.uses.note(api_key_id, self.clock.now());
+    }
+
+    /// Writes when keys were last used, as far as it is not written.
+    pub(crate) async fn write_uses(&self) {
+        self.uses.write().await;
+    }
+}
+
 impl Proof {
     /// The caller, with where the request came from.
     pub fn principal(self, origin: Arc<Origin>) -> Principal {
-        let Proof { user_id, role, permissions, credential, is_service_account } = self;
+        let Proof { user_id, role, permissions, credential, is_service_account, terms: _ } = self;
         Principal { user_id, role, permissions, credential, is_service_account, origin }
     }
 }

@@ -35,6 +35,7 @@ struct Live {
     sessions: HashMap<Uuid, DateTime<Utc>>,
     api_keys: HashMap<Uuid, DateTime<Utc>>,
     users: HashMap<Uuid, User>,
+    changed_api_keys: HashMap<Uuid, ChangedApiKey>,
     // Transactions from here on may not have been seen.
     next_xact: i64,
     read_at: Instant,
@@ -48,6 +49,11 @@ struct User {
     expires_at: DateTime<Utc>,
 }
 
+struct ChangedApiKey {
+    version: i64,
+    expires_at: DateTime<Utc>,
+}
+
 impl Revocations {
     /// Reads what is revoked, and keeps reading it until every clone is dropped.
     ///
@@ -58,6 +64,7 @@ impl Revocations {
             sessions: HashMap::new(),
             api_keys: HashMap::new(),
             users: HashMap::new(),
+            changed_api_keys: HashMap::new(),
             next_xact: 0,
             read_at: Instant::now(),
             news: watch::Sender::new(0),
@@ -96,6 +103,12 @@ impl Revocations {
     pub(super) fn changed_since(&self, user_id: Uuid, read_at: Instant) -> bool {
         let live = self.0.read().unwrap_or_else(PoisonError::into_inner);
         live.users.get(&user_id).is_some_and(|it| it.seen_at >= read_at)
+    }
+
+    /// Whether an API key has changed since it had `version`.
+    pub(super) fn api_key_changed(&self, id: Uuid, version: i64) -> bool {
+        let live = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        live.changed_api_keys.get(&id).is_some_and(|it| it.version > version)
     }
 
     fn trusted(&self) -> Result<std::sync::RwLockReadGuard<'_, Live>> {
@@ -142,6 +155,13 @@ impl Live {
                 }
                 is_news
             }
+            ("api_key_change", Some(version)) => {
+                let changed = ChangedApiKey { version, expires_at: row.expires_at };
+                let known = self.changed_api_keys.entry(row.subject_id).or_insert(changed);
+                known.version = known.version.max(version);
+                known.expires_at = known.expires_at.max(row.expires_at);
+                false
+            }
             (kind, _) => {
                 tracing::warn!(kind, "a revocation of an unknown kind");
                 false
@@ -153,6 +173,7 @@ impl Live {
         self.sessions.retain(|_, expires_at| *expires_at > now);
         self.api_keys.retain(|_, expires_at| *expires_at > now);
         self.users.retain(|_, user| user.expires_at > now);
+        self.changed_api_keys.retain(|_, key| key.expires_at > now);
     }
 }
 

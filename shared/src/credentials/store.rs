@@ -33,6 +33,12 @@ pub(super) struct ApiKeyRow {
     pub(super) role: String,
     pub(super) permissions: Vec<String>,
     pub(super) state: String,
+    pub(super) version: i64,
+    pub(super) previous_secret_hash: Option<Vec<u8>>,
+    pub(super) previous_expires_at: Option<DateTime<Utc>>,
+    pub(super) ip_allow_list: Vec<String>,
+    pub(super) rate_limit_requests: Option<i32>,
+    pub(super) rate_limit_window_ms: Option<i64>,
 }
 
 pub(super) async fn list_public_keys(conn: &mut PgConnection) -> Result<Vec<PublicKey>> {
@@ -84,11 +90,23 @@ pub(super) async fn find_api_key(conn: &mut PgConnection, id: Uuid) -> Result<Op
         ApiKeyRow,
         r#"select user_id as "user_id!", secret_hash as "secret_hash!", scopes as "scopes!",
                   expires_at, revoked_at, kind as "kind!", role as "role!",
-                  permissions as "permissions!", state as "state!"
+                  permissions as "permissions!", state as "state!", version as "version!",
+                  previous_secret_hash, previous_expires_at, ip_allow_list as "ip_allow_list!",
+                  rate_limit_requests, rate_limit_window_ms
            from auth.find_api_key($1)"#,
         id,
     )
     .fetch_optional(conn)
     .await?;
     Ok(row)
+}
+
+/// Notes when keys were used: each id goes with the time at its place.
+pub(super) async fn touch_api_keys(
+    conn: &mut PgConnection,
+    ids: &[Uuid],
+    times: &[DateTime<Utc>],
+) -> Result<()> {
+    sqlx::query!("select auth.touch_api_keys($1, $2)", ids, times).execute(conn).await?;
+    Ok(())
 }

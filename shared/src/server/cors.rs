@@ -12,6 +12,7 @@ use super::{
     config::{Origin, ServerConfig},
     request_id,
 };
+use crate::access::RATE_LIMIT_HEADERS;
 
 /// How long a browser may remember a preflight answer; Chromium's maximum.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(7200);
@@ -51,7 +52,7 @@ pub(super) fn layer(config: &ServerConfig) -> Option<CorsLayer> {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(REQUEST_HEADERS)
-        .expose_headers(RESPONSE_HEADERS)
+        .expose_headers([&RESPONSE_HEADERS[..], &RATE_LIMIT_HEADERS].concat())
         .max_age(PREFLIGHT_MAX_AGE);
     let exactly: Option<Vec<_>> = config
         .cors_origin

@@ -15,6 +15,8 @@ use crate::platform::PlatformConfig;
 const PASSWORD: &str = "only-in-tests";
 /// The master key of tests: 32 times the byte 1, in base64.
 pub(super) const MASTER_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+/// More than any test sends that is not about the limit.
+const PUBLIC_REQUESTS_MAX: &str = "100000";
 /// The number of the advisory lock that guards the template.
 const TEMPLATE_LOCK: i64 = 0x6968_756d_616e;
 
@@ -66,8 +68,17 @@ impl TestDatabase {
     /// What a service is started with, as `role`, after further `arguments`.
     pub fn platform_config(&self, role: &str, arguments: &[&str]) -> PlatformConfig {
         let url = self.url(role);
-        let own =
-            ["test", "--database-url", &url, "--master-key", MASTER_KEY, "--db-pool-min", "0"];
+        let own = [
+            "test",
+            "--database-url",
+            &url,
+            "--master-key",
+            MASTER_KEY,
+            "--db-pool-min",
+            "0",
+            "--rate-limit-public-max-requests",
+            PUBLIC_REQUESTS_MAX,
+        ];
         Command::parse_from(own.iter().chain(arguments)).platform
     }
 
@@ -77,6 +88,7 @@ impl TestDatabase {
             ("DATABASE_URL", self.url(role)),
             ("IHUMAN_MASTER_KEY", MASTER_KEY.to_owned()),
             ("DB_POOL_MIN", "0".to_owned()),
+            ("RATE_LIMIT_PUBLIC_MAX_REQUESTS", PUBLIC_REQUESTS_MAX.to_owned()),
         ]
     }
 }

@@ -74,5 +74,8 @@ async fn a_page_can_read_the_whole_of_an_error() {
         assert!(exposed.contains(name), "{name} is not in {exposed}");
         assert!(answer.header(name).is_some(), "{name} was not sent");
     }
+    for name in ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after"] {
+        assert!(exposed.contains(name), "{name} is not in {exposed}");
+    }
     assert_eq!(answer.header("grpc-status"), Some("5"));
 }

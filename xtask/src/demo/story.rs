@@ -158,6 +158,7 @@ impl Story {
             expire_time: Some(hour.into()),
             user_id: account.id.clone(),
             request_id: secrets::request_id()?,
+            ..CreateApiKeyRequest::default()
         };
         let response = call("CreateApiKey", self.admin.api_keys().create_api_key(request).await)?;
         let api_key = response.api_key.context("CreateApiKey returned no key")?;

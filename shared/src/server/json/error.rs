@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::access::RATE_LIMIT_HEADERS;
+
 /// The google.rpc details, for showing them to people.
 static DETAILS: LazyLock<DescriptorPool> = LazyLock::new(|| {
     DescriptorPool::decode(tonic_types::pb::FILE_DESCRIPTOR_SET)
@@ -33,6 +35,12 @@ pub(in crate::server) fn refuse(status: &Status) -> Response {
         // Whole seconds (RFC 9110 §10.2.3), and never too early.
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    // What the gate told of the caller's standing came with the status.
+    for name in RATE_LIMIT_HEADERS {
+        if let Some(value) = status.metadata().as_ref().get(&name) {
+            response.headers_mut().insert(name, value.clone());
+        }
     }
     response
 }

@@ -1,0 +1,78 @@
+//! The proxies that may say whom they speak for.
+
+use std::{net::IpAddr, str::FromStr};
+
+use http::HeaderMap;
+use ipnet::IpNet;
+
+/// The networks whose `x-forwarded-for` is believed.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+impl TrustedProxies {
+    /// The client that `peer` speaks for: the last address of `x-forwarded-for`
+    /// that is not a trusted proxy itself. Earlier ones may be made up.
+    pub(super) fn client_of(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let trusted = |it: &IpAddr| self.0.iter().any(|network| network.contains(it));
+        if !trusted(&peer) {
+            return peer;
+        }
+        let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|it| it.to_str().ok());
+        let addresses: Vec<&str> = forwarded.flat_map(|it| it.split(',')).collect();
+        let known = addresses.iter().rev().map_while(|it| it.trim().parse().ok());
+        known.take_while_inclusive(trusted).last().unwrap_or(peer)
+    }
+}
+
+/// Takes items while `keep` holds, and the first one for which it does not.
+trait TakeWhileInclusive: Iterator + Sized {
+    fn take_while_inclusive(
+        mut self,
+        keep: impl Fn(&Self::Item) -> bool,
+    ) -> impl Iterator<Item = Self::Item> {
+        let mut ended = false;
+        std::iter::from_fn(move || {
+            let item = if ended { None } else { self.next() }?;
+            ended = !keep(&item);
+            Some(item)
+        })
+    }
+}
+
+impl<T: Iterator> TakeWhileInclusive for T {}
+
+impl FromStr for TrustedProxies {
+    type Err = String;
+
+    /// Networks in CIDR notation, separated by commas.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let networks = text.split(',').map(str::trim).filter(|it| !it.is_empty());
+        let parsed: Result<_, _> = networks.map(str::parse).collect();
+        parsed.map(TrustedProxies).map_err(|_| "must be networks such as 10.0.0.0/8".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client_of(peer: &str, forwarded: &str) -> String {
+        let proxies: TrustedProxies = "10.0.0.0/8, fd00::/8".parse().unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", forwarded.parse().unwrap());
+        proxies.client_of(peer.parse().unwrap(), &headers).to_string()
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_may_speak_for_another_address() {
+        assert_eq!(client_of("192.0.2.1", "198.51.100.7"), "192.0.2.1");
+        assert_eq!(client_of("10.0.0.1", "198.51.100.7"), "198.51.100.7");
+    }
+
+    #[test]
+    fn addresses_that_a_client_made_up_are_not_believed() {
+        assert_eq!(client_of("10.0.0.1", "1.1.1.1, 198.51.100.7, 10.0.0.2"), "198.51.100.7");
+        assert_eq!(client_of("10.0.0.1", "198.51.100.7, nonsense"), "10.0.0.1");
+        assert_eq!(client_of("10.0.0.1", "10.0.0.9, 10.0.0.2"), "10.0.0.9");
+    }
+}
