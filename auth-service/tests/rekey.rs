@@ -140,3 +140,21 @@ async fn every_sealed_column_of_the_schema_is_known() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_peppered_password_keeps_the_master_key_that_its_pepper_comes_from() {
+    let auth = Auth::start().await;
+    let user = auth.register(EMAIL).await;
+    sqlx::query(
+        "update auth.users set password_hash = 'pepper:' || password_hash where user_id = $1::uuid",
+    )
+    .bind(&user.id)
+    .execute(&auth.database.superuser)
+    .await
+    .unwrap();
+
+    let (code, output) = auth.rekey(None, NEW).await;
+
+    assert_eq!(code, Some(1), "{output}");
+    assert!(output.contains("passwords are hashed with a pepper"), "{output}");
+}

@@ -42,7 +42,8 @@ struct Keys<'a> {
 /// services with the new key after.
 ///
 /// # Errors
-/// `InvalidFields`, when the keys are the same; `Internal`, when something is sealed
+/// `InvalidFields`, when the keys are the same; `WrongState`, while an account has a
+/// peppered password, which the new key would make worthless; `Internal`, when something is sealed
 /// under neither. Nothing is changed then.
 pub async fn rekey(platform: &Platform, new: &MasterKey) -> Result<Rekeyed> {
     let old = &platform.master_key;
@@ -53,6 +54,14 @@ pub async fn rekey(platform: &Platform, new: &MasterKey) -> Result<Rekeyed> {
     let keys = Keys { old, new };
     let mut tx = platform.db.begin().await?;
     signing_keys::store::lock(&mut tx).await?;
+    if store::has_peppered_passwords(&mut tx).await? {
+        let description = "are hashed with a pepper of the master key, and can't be hashed again \
+                           without their text";
+        return Err(Error::WrongState {
+            subject: "passwords",
+            description: description.to_owned(),
+        });
+    }
     let rekeyed = Rekeyed {
         signing_keys: keys.reseal(&mut tx, Table::SigningKeys, signing_keys::PURPOSE).await?,
         refresh_tokens: keys.reseal(&mut tx, Table::RefreshTokens, auth::SUCCESSORS).await?,

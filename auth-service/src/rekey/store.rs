@@ -22,6 +22,14 @@ pub(crate) struct Sealed {
     pub(crate) sealed: Vec<u8>,
 }
 
+/// Whether an account has a password whose pepper is derived from the master key.
+pub(crate) async fn has_peppered_passwords(conn: &mut PgConnection) -> Result<bool> {
+    let found = sqlx::query_scalar!(
+        r#"select exists (select from users where password_hash like 'pepper:%') as "found!""#
+    );
+    Ok(found.fetch_one(conn).await?)
+}
+
 /// Every value, which nobody else changes until the transaction ends.
 pub(crate) async fn list(conn: &mut PgConnection, table: Table) -> Result<Vec<Sealed>> {
     let rows = match table {

@@ -80,6 +80,7 @@ struct Reading {
     until: Cursor,
     after: Option<Place>,
     is_last_batch: bool,
+    has_news: bool,
 }
 
 /// Whose watch it is.
@@ -150,8 +151,13 @@ impl Watch {
                 Some(reading) if reading.is_last_batch => {
                     self.cursor = reading.until;
                     self.sent.retain(|_, xact| *xact >= reading.until.0);
+                    // A hint may be of what the reading before has found already.
+                    let is_worth_a_word = reading.has_news || self.is_first_reading;
                     self.reading = None;
                     self.is_first_reading = false;
+                    if !is_worth_a_word {
+                        continue;
+                    }
                     return Ok(Some((Update { revocation: None, cursor: self.cursor }, self)));
                 }
                 Some(_) => self.read().await?,
@@ -195,7 +201,7 @@ impl Watch {
             None => {
                 // Before the rows, so that no transaction ends unseen in between.
                 let until = Cursor(store::next_xact(&mut conn).await?);
-                Reading { until, after: None, is_last_batch: false }
+                Reading { until, after: None, is_last_batch: false, has_news: false }
             }
         };
         let now = self.source.clock.now();
@@ -203,6 +209,7 @@ impl Watch {
         reading.is_last_batch = (rows.len() as i64) < BATCH;
         reading.after = rows.last().map(|it| it.place).or(reading.after);
         self.keep(rows, reading.until);
+        reading.has_news |= !self.batch.is_empty();
         self.reading = Some(reading);
         Ok(())
     }
