@@ -25,10 +25,12 @@ use self::{
 const SUBJECTS_MAX: u64 = 100_000;
 /// How long a subject that sends nothing is remembered; what it leased is lost then.
 const REMEMBERED_FOR: Duration = Duration::from_secs(300);
-/// How long a request waits for a lease before the local limit decides.
-const LEASED_WITHIN: Duration = Duration::from_millis(500);
+/// How long a request waits for a lease before the local limit decides: as long as
+/// for a connection. A database that is away says so sooner; one that is only slow
+/// must not make each replica grant the whole quota by itself.
+const LEASED_WITHIN: Duration = Duration::from_secs(3);
 /// How long the database is left alone after it did not answer.
-const AWAY_FOR: Duration = Duration::from_secs(2);
+const AWAY_FOR: Duration = Duration::from_secs(5);
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
