@@ -87,6 +87,23 @@ pub fn required<T>(field: &str, value: Option<T>) -> Result<T> {
     value.ok_or_else(|| Error::invalid(field, "is required"))
 }
 
+/// The paths that an `update_mask` names, all of `mutable` or fewer; `*` names all
+/// (AIP-134).
+///
+/// # Errors
+/// `InvalidFields`, when it names nothing, or something that can't be changed.
+pub fn update_mask<'a>(mask: &'a [String], mutable: &[&'a str]) -> Result<Vec<&'a str>> {
+    let paths: Vec<&str> = mask.iter().map(String::as_str).collect();
+    if paths == ["*"] {
+        return Ok(mutable.to_vec());
+    }
+    if paths.is_empty() || !paths.iter().all(|it| mutable.contains(it)) {
+        let problem = format!("must name one or more of {}, or be *", mutable.join(", "));
+        return Err(Error::invalid("update_mask", problem));
+    }
+    Ok(paths)
+}
+
 /// A time.
 pub fn time(field: &str, time: Timestamp) -> Result<DateTime<Utc>> {
     let nanos = u32::try_from(time.nanos).ok();

@@ -169,12 +169,7 @@ const MUTABLE: &[&str] = &["name", "scopes", "ip_allow_list", "rate_limit", "met
 
 /// The fields of `api_key` that the mask names; `*` names all (AIP-134).
 fn update(api_key: pb::ApiKey, mask: &[String]) -> Result<Update> {
-    let paths: Vec<&str> = mask.iter().map(String::as_str).collect();
-    let paths = if paths == ["*"] { MUTABLE } else { &paths };
-    if paths.is_empty() || !paths.iter().all(|it| MUTABLE.contains(it)) {
-        let problem = format!("must name one or more of {}, or be *", MUTABLE.join(", "));
-        return Err(Error::invalid("update_mask", problem));
-    }
+    let paths = parse::update_mask(mask, MUTABLE)?;
     let (mut fields, mut update) = (Fields::default(), Update::default());
     let named = |path: &str| paths.contains(&path);
     if named("name") {

@@ -215,15 +215,7 @@ const MUTABLE: &[&str] = &["display_name", "avatar_url"];
 
 /// The fields of `user` that the mask names; `*` names all (AIP-134).
 fn profile(user: pb::User, mask: &[String]) -> Result<Profile> {
-    let paths: Vec<&str> = mask.iter().map(String::as_str).collect();
-    let paths = match paths.as_slice() {
-        ["*"] => MUTABLE,
-        paths => paths,
-    };
-    if paths.is_empty() || !paths.iter().all(|it| MUTABLE.contains(it)) {
-        let problem = format!("must name one or more of {}, or be *", MUTABLE.join(", "));
-        return Err(Error::invalid("update_mask", problem));
-    }
+    let paths = parse::update_mask(mask, MUTABLE)?;
     let (mut fields, mut profile) = (Fields::default(), Profile::default());
     if paths.contains(&"display_name") {
         let parsed = DisplayName::parse("user.display_name", user.display_name);

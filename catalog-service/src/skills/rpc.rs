@@ -194,17 +194,9 @@ const MUTABLE: &[&str] = &[
 
 /// The fields of `skill` that the mask names; `*` names all (AIP-134).
 fn update(skill: pb::Skill, mask: &[String]) -> Result<Update> {
-    let paths: Vec<&str> = mask.iter().map(String::as_str).collect();
-    let paths = match paths.as_slice() {
-        ["*"] => MUTABLE,
-        paths => paths,
-    };
-    if paths.is_empty() || !paths.iter().all(|it| MUTABLE.contains(it)) {
-        let problem = format!("must name one or more of {}, or be *", MUTABLE.join(", "));
-        return Err(Error::invalid("update_mask", problem));
-    }
+    let paths = parse::update_mask(mask, MUTABLE)?;
     let mut fields = Fields::default();
-    let update = parse_fields(&mut fields, skill, paths);
+    let update = parse_fields(&mut fields, skill, &paths);
     fields.finish(Some(update))
 }
 
