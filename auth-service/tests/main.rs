@@ -15,6 +15,7 @@ mod key_rotation;
 mod key_terms;
 mod locks;
 mod passwords;
+mod plans;
 mod profiles;
 mod rate_limits;
 mod refresh;

@@ -201,7 +201,7 @@ async fn a_subject_in_a_window_is_one_row_that_is_deleted_afterwards() {
     let rows = "select count(*) from auth.rate_limits";
     assert_eq!(auth.scalar::<i64>(rows).await, 1);
     auth.execute_all("update auth.rate_limits set ends_at = now()").await;
-    auth.sweep().await;
+    auth.sweep_now().await;
     assert_eq!(auth.scalar::<i64>(rows).await, 0);
 }
 
@@ -210,7 +210,7 @@ impl Auth {
         sqlx::query(sql).execute(&self.database.superuser).await.unwrap();
     }
 
-    async fn sweep(&self) {
+    async fn sweep_now(&self) {
         let options = self.database.superuser.connect_options().as_ref().clone();
         let db = sqlx::PgPool::connect_with(options.options([("search_path", "auth")])).await;
         auth_service::sweep(&db.unwrap(), self.service.clock.now()).await.unwrap();
