@@ -18,6 +18,7 @@ mod key_terms;
 mod locks;
 mod mfa;
 mod passwords;
+mod plans;
 mod profiles;
 mod rate_limits;
 mod reauthentication;
