@@ -133,7 +133,8 @@ pub(crate) async fn update_authenticated(
         Session,
         r#"update sessions set auth_time = coalesce($2, auth_time), amr = $3 where session_id = $1
            returning session_id, user_id, auth_time, amr, refreshed_at, expires_at, revoked_at,
-               ip_address as "ip_address: IpAddr", user_agent, created_at"#,
+               ip_address as "ip_address: IpAddr", user_agent,
+               coalesce(refresh_ip_address, ip_address) as "refresh_ip_address: IpAddr", created_at"#,
         session_id,
         auth_time,
         amr as &[&str],
