@@ -17,6 +17,7 @@ use ihuman_shared::{
 };
 use serde_json::json;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use self::store::State;
 pub(crate) use self::{
@@ -125,16 +126,31 @@ pub(crate) async fn confirm_totp(
         0 => replace_codes(&mut tx, context, &user).await?,
         _ => Vec::new(),
     };
-    // The session has just proved the factor, and goes on as one that has.
-    let session = sessions::store::lock(&mut tx, session_id).await?;
-    let session = session.filter(|it| it.is_live(now));
-    session.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?;
-    sessions::store::update_authenticated(&mut tx, session_id, None, proof::WITH_TOTP).await?;
+    prove_in_session(&mut tx, context, session_id).await?;
     let new = json!({"made_recovery_codes": codes.len()});
     let change = Change::created("mfa.confirm_totp", "user", user_id, new);
     audit::record(&mut tx, &actor, change).await?;
     tx.commit().await?;
     Ok(codes)
+}
+
+/// Lets a session that has just shown a code go on as one that has.
+async fn prove_in_session(
+    conn: &mut PgConnection,
+    context: &Context,
+    session_id: Uuid,
+) -> Result<()> {
+    let session = sessions::store::lock(conn, session_id).await?;
+    let session = session.filter(|it| it.is_live(context.now()));
+    let session = session.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?;
+    let mut amr: Vec<&str> = session.amr.iter().map(String::as_str).collect();
+    for proved in proof::BY_TOTP {
+        if !amr.contains(proved) {
+            amr.push(proved);
+        }
+    }
+    sessions::store::update_authenticated(conn, session_id, None, &amr).await?;
+    Ok(())
 }
 
 /// Turns the authenticator off.
@@ -189,16 +205,28 @@ pub(crate) async fn lock_own(
     context: &Context,
     caller: &Principal,
 ) -> Result<(User, State)> {
-    let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
     let user = users::store::lock(conn, caller.user_id).await?;
-    let state = store::get_state(conn, caller.user_id).await?;
-    let session = sessions::store::lock(conn, session_id).await?;
-    let session = session.filter(|it| it.is_live(context.now()));
-    let session = session.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?;
-    if state.enabled && !session.amr.iter().any(|it| it == proof::MFA) {
-        return Err(Error::RecentAuthenticationRequired(RECENT_AUTHENTICATION));
-    }
+    let state = check_proved(conn, context, caller).await?;
     Ok((user, state))
+}
+
+/// Which second factors the caller's account has, if the session has proved one of them.
+///
+/// # Errors
+/// `RecentAuthenticationRequired`, when it has not.
+async fn check_proved(
+    conn: &mut PgConnection,
+    context: &Context,
+    caller: &Principal,
+) -> Result<State> {
+    let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
+    let state = store::get_state(conn, caller.user_id).await?;
+    let amr = sessions::store::find_amr(conn, session_id, context.now()).await?;
+    let amr = amr.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?;
+    match state.enabled && !amr.iter().any(|it| it == proof::MFA) {
+        true => Err(Error::RecentAuthenticationRequired(RECENT_AUTHENTICATION)),
+        false => Ok(state),
+    }
 }
 
 /// Call it whenever a second factor of a locked account has come or gone: says anew

@@ -18,9 +18,11 @@ use crate::context::Context;
 /// How a session of a password alone proved who it is (RFC 8176).
 pub(crate) const PASSWORD_ALONE: &[&str] = &["pwd"];
 /// The same of a password and a code of an authenticator.
-pub(super) const WITH_TOTP: &[&str] = &["pwd", "otp", "mfa"];
+const WITH_TOTP: &[&str] = &["pwd", "otp", MFA];
+/// What a code adds to how a session proved who it is.
+pub(super) const BY_TOTP: &[&str] = &["otp", MFA];
 /// The same of a password and a recovery code, for which the standard has no word.
-const WITH_RECOVERY_CODE: &[&str] = &["pwd", "mfa"];
+const WITH_RECOVERY_CODE: &[&str] = &["pwd", MFA];
 /// What every way has that proves a second factor.
 pub(super) const MFA: &str = "mfa";
 
