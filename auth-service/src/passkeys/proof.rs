@@ -1,0 +1,143 @@
+//! Proving who somebody is by a passkey.
+
+use chrono::{DateTime, Utc};
+use ihuman_shared::{
+    Result,
+    audit::{self, Actor, Change},
+};
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{
+    Flaw,
+    assertion::{Asserted, Assertion},
+    challenge::{Answered, Ceremony},
+    store::{self, Passkey, Use},
+};
+use crate::context::Context;
+
+/// That the owner of a passkey used it for one ceremony. It counts once
+/// [`use_up`](Self::use_up) says so.
+pub(crate) struct Proof {
+    passkey: Passkey,
+    asserted: Asserted,
+    answered: Answered,
+    /// Whether the owner proved something else too.
+    is_second: bool,
+}
+
+/// Why an assertion proves nothing. Nobody but the operator and the auditor learns why.
+pub(crate) struct Refusal {
+    /// Whose passkey it was, if it is anybody's.
+    pub(crate) user_id: Option<Uuid>,
+    /// What to record beside the refusal.
+    pub(crate) changes: Vec<Change>,
+}
+
+/// Checks an assertion for `ceremony`: by `owner`, or by anybody when nobody is known yet.
+pub(crate) async fn prove(
+    context: &Context,
+    conn: &mut PgConnection,
+    ceremony: Ceremony,
+    owner: Option<Uuid>,
+    assertion: &Assertion,
+) -> Result<Result<Proof, Refusal>> {
+    let Some(passkey) = store::find_credential(conn, assertion.credential_id()).await? else {
+        return Ok(Err(Refusal::of(&Flaw("is of no passkey that is known"), None)));
+    };
+    let user_id = passkey.user_id;
+    let checked = assertion.verify(&context.relying_party, &passkey, owner).and_then(|asserted| {
+        let answered = context.challenges.check(ceremony, &asserted.challenge, context.now())?;
+        let is_second = matches!(ceremony, Ceremony::SecondFactor { .. });
+        Ok(Proof { passkey, asserted, answered, is_second })
+    });
+    let proof = match checked {
+        Ok(proof) => proof,
+        Err(flaw) => return Ok(Err(Refusal::of(&flaw, Some(user_id)))),
+    };
+    if ceremony == Ceremony::Alone && !proof.is_user_verified() {
+        let flaw = Flaw("was made without verifying its user, which is needed alone");
+        return Ok(Err(Refusal::of(&flaw, Some(user_id))));
+    }
+    if !proof.counts_on() {
+        return Ok(Err(proof.suspected()));
+    }
+    Ok(Ok(proof))
+}
+
+impl Proof {
+    /// Whose passkey it is.
+    pub(crate) fn user_id(&self) -> Uuid {
+        self.passkey.user_id
+    }
+
+    /// Which passkey it is.
+    pub(crate) fn passkey_id(&self) -> Uuid {
+        self.passkey.passkey_id
+    }
+
+    /// Whether the authenticator verified its user, and did so before when something
+    /// else was proved too: then it is two factors in one.
+    pub(crate) fn is_user_verified(&self) -> bool {
+        self.asserted.user_verified && self.passkey.user_verifying
+    }
+
+    /// Section 7.2, the count of signatures: it grows, or there is none.
+    fn counts_on(&self) -> bool {
+        let (old, new) = (self.passkey.sign_count, i64::from(self.asserted.sign_count));
+        new > old || (old == 0 && new == 0)
+    }
+
+    /// There are two authenticators with the key, one of which somebody copied.
+    fn suspected(self) -> Refusal {
+        let Passkey { passkey_id, user_id, sign_count, .. } = self.passkey;
+        let (old, new) =
+            (json!({"sign_count": sign_count}), json!({"sign_count": self.asserted.sign_count}));
+        let change = Change::changed("passkey.suspect_copy", "passkey", passkey_id, old, new);
+        let flaw = Flaw("has a count of signatures that did not grow");
+        Refusal { changes: vec![change], ..Refusal::of(&flaw, Some(user_id)) }
+    }
+
+    /// Uses the challenge up and notes the use, in the transaction of what that allows.
+    /// Returns whether it counts: not when the challenge was answered before, the
+    /// passkey is gone, or a later use came first.
+    pub(crate) async fn use_up(
+        &self,
+        conn: &mut PgConnection,
+        actor: &Actor,
+        now: DateTime<Utc>,
+    ) -> Result<bool> {
+        let Answered { nonce, expires_at } = &self.answered;
+        if !store::insert_used_challenge(conn, nonce, *expires_at).await? {
+            return Ok(false);
+        }
+        let was = self.passkey.user_verifying;
+        // Only with something else proved too: a thief can set the PIN of a key without one.
+        let is = was || (self.is_second && self.asserted.user_verified);
+        let it = Use {
+            sign_count: i64::from(self.asserted.sign_count),
+            user_verifying: is,
+            backed_up: self.asserted.backed_up,
+            used_at: now,
+        };
+        if !store::update_used(conn, self.passkey.passkey_id, &it).await? {
+            return Ok(false);
+        }
+        if is != was {
+            let (old, new) = (json!({"user_verifying": was}), json!({"user_verifying": is}));
+            let id = self.passkey.passkey_id;
+            let change = Change::changed("passkey.verify_user", "passkey", id, old, new);
+            audit::record(conn, actor, change).await?;
+        }
+        Ok(true)
+    }
+}
+
+impl Refusal {
+    fn of(flaw: &Flaw, user_id: Option<Uuid>) -> Self {
+        // An operator whose origins are wrong finds it here.
+        tracing::info!(problem = flaw.0, "the answer of a passkey was refused");
+        Refusal { user_id, changes: Vec::new() }
+    }
+}
