@@ -40,8 +40,6 @@ pub(crate) struct Parts {
 /// What a good assertion says.
 #[derive(Debug)]
 pub(super) struct Asserted {
-    /// The challenge, which is left to check.
-    pub(super) challenge: Vec<u8>,
     pub(super) user_verified: bool,
     pub(super) backed_up: bool,
     pub(super) sign_count: u32,
@@ -79,10 +77,22 @@ impl Assertion {
         &self.credential_id
     }
 
-    /// Checks everything but the challenge and the count of signatures against
-    /// `passkey`, which has the credential id. Who is not known yet must be named.
+    /// What the browser says that was signed; also returns the challenge, which is left
+    /// to check.
+    pub(super) fn client_data(
+        &self,
+        relying_party: &RelyingParty,
+    ) -> Checked<(ClientData, Vec<u8>)> {
+        let client_data = ClientData::parse(&self.client_data)?;
+        let challenge = client_data.check(Purpose::Get, relying_party)?;
+        Ok((client_data, challenge))
+    }
+
+    /// Checks everything else but the count of signatures against `passkey`, which has
+    /// the credential id. Who is not known yet must be named.
     pub(super) fn verify(
         &self,
+        client_data: &ClientData,
         relying_party: &RelyingParty,
         passkey: &Passkey,
         owner: Option<Uuid>,
@@ -95,8 +105,6 @@ impl Assertion {
         if !is_allowed {
             return Err(Flaw("is of another account"));
         }
-        let client_data = ClientData::parse(&self.client_data)?;
-        let challenge = client_data.check(Purpose::Get, relying_party)?;
         let data = AuthenticatorData::parse(&self.authenticator_data)?;
         data.check(relying_party)?;
         if data.attested.is_some() {
@@ -108,7 +116,6 @@ impl Assertion {
         let signed = [&self.authenticator_data, client_data.hash()].concat();
         PublicKey::parse(&passkey.public_key)?.verify(&signed, &self.signature)?;
         Ok(Asserted {
-            challenge,
             user_verified: data.is_user_verified(),
             backed_up: data.is_backed_up(),
             sign_count: data.sign_count,

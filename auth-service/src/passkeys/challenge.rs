@@ -17,14 +17,14 @@ const NONCE_LEN: usize = 16;
 const BODY_LEN: usize = NONCE_LEN + 8;
 
 /// What an answer is good for. One that is meant for another ceremony is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ceremony {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ceremony<'a> {
     /// A session gets a new passkey.
     Registration { session_id: Uuid },
     /// Somebody who knows the password goes on with a login.
-    SecondFactor { login_id: Uuid },
+    SecondFactor { token_hash: &'a [u8] },
     /// Somebody of whom nothing is known logs in.
-    Alone,
+    Alone { token_hash: &'a [u8] },
     /// A session steps up.
     Reauthentication { session_id: Uuid },
 }
@@ -49,7 +49,7 @@ impl Challenges {
     ///
     /// # Errors
     /// `Internal`, when there is no randomness.
-    pub(super) fn issue(&self, ceremony: Ceremony, now: DateTime<Utc>) -> Result<Vec<u8>> {
+    pub(super) fn issue(&self, ceremony: Ceremony<'_>, now: DateTime<Utc>) -> Result<Vec<u8>> {
         let mut nonce = [0; NONCE_LEN];
         let filled = rand::fill(&mut nonce);
         filled.map_err(|_| Error::internal(anyhow::anyhow!("no random numbers")))?;
@@ -62,7 +62,7 @@ impl Challenges {
     /// Checks that the challenge is ours, for this ceremony, and has not expired.
     pub(super) fn check(
         &self,
-        ceremony: Ceremony,
+        ceremony: Ceremony<'_>,
         challenge: &[u8],
         now: DateTime<Utc>,
     ) -> Checked<Answered> {
@@ -79,13 +79,50 @@ impl Challenges {
     }
 }
 
-/// The parts have fixed lengths, so that no two pairs make the same text.
-fn bound(ceremony: Ceremony, body: &[u8]) -> Vec<u8> {
-    let (kind, id) = match ceremony {
-        Ceremony::Registration { session_id } => (0, session_id),
-        Ceremony::SecondFactor { login_id } => (1, login_id),
-        Ceremony::Alone => (2, Uuid::nil()),
-        Ceremony::Reauthentication { session_id } => (3, session_id),
+/// Each kind has parts of fixed lengths, so that no two texts are the same.
+fn bound(ceremony: Ceremony<'_>, body: &[u8]) -> Vec<u8> {
+    let (kind, id) = match &ceremony {
+        Ceremony::Registration { session_id } => (0, session_id.as_bytes().as_slice()),
+        Ceremony::SecondFactor { token_hash } => (1, *token_hash),
+        Ceremony::Alone { token_hash } => (2, *token_hash),
+        Ceremony::Reauthentication { session_id } => (3, session_id.as_bytes().as_slice()),
     };
-    [&[kind], id.as_bytes().as_slice(), body].concat()
+    [&[kind], id, body].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_challenge_is_good_for_its_ceremony_and_five_minutes() {
+        let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".parse().unwrap();
+        let (challenges, now) = (Challenges::new(&key), Utc::now());
+        let (one, other) = (Uuid::now_v7(), Uuid::now_v7());
+        let (one_hash, other_hash) = ([1; 32], [2; 32]);
+        let ceremonies = [
+            Ceremony::Registration { session_id: one },
+            Ceremony::Registration { session_id: other },
+            Ceremony::Reauthentication { session_id: one },
+            Ceremony::SecondFactor { token_hash: &one_hash },
+            Ceremony::SecondFactor { token_hash: &other_hash },
+            Ceremony::Alone { token_hash: &one_hash },
+        ];
+
+        for (place, ceremony) in ceremonies.iter().enumerate() {
+            let challenge = challenges.issue(*ceremony, now).unwrap();
+            let good = |ceremony, now| challenges.check(ceremony, &challenge, now).is_ok();
+            for (other, it) in ceremonies.iter().enumerate() {
+                assert_eq!(good(*it, now), other == place, "{ceremony:?} {it:?}");
+            }
+            assert!(good(*ceremony, now + LIFETIME - TimeDelta::seconds(1)));
+            assert!(!good(*ceremony, now + LIFETIME));
+            for at in 0..challenge.len() {
+                let mut changed = challenge.clone();
+                changed[at] ^= 1;
+                assert!(challenges.check(*ceremony, &changed, now).is_err(), "byte {at}");
+                assert!(challenges.check(*ceremony, &challenge[..at], now).is_err());
+            }
+        }
+    }
 }

@@ -44,7 +44,7 @@ pub(crate) struct Descriptor {
 pub(super) fn creation_options(
     context: &Context,
     user: &User,
-    ceremony: Ceremony,
+    ceremony: Ceremony<'_>,
     existing: Vec<Passkey>,
 ) -> Result<CreationOptions> {
     let display_name = user.display_name.clone();
@@ -64,7 +64,7 @@ pub(super) fn creation_options(
 pub(crate) async fn request_options(
     context: &Context,
     conn: &mut PgConnection,
-    ceremony: Ceremony,
+    ceremony: Ceremony<'_>,
     owner: Option<Uuid>,
 ) -> Result<Option<RequestOptions>> {
     let allow: Vec<Descriptor> = match owner {
@@ -81,7 +81,7 @@ pub(crate) async fn request_options(
         challenge: context.challenges.issue(ceremony, context.now())?,
         rp_id: context.relying_party.id().to_owned(),
         allow,
-        must_verify_user: ceremony == Ceremony::Alone,
+        must_verify_user: matches!(ceremony, Ceremony::Alone { .. }),
     }))
 }
 

@@ -31,6 +31,9 @@ pub(crate) struct Proof {
 pub(crate) struct Refusal {
     /// Whose passkey it was, if it is anybody's.
     pub(crate) user_id: Option<Uuid>,
+    /// Whether the challenge is not good for the ceremony, or not any more; then no
+    /// passkey was looked at.
+    pub(crate) is_stale: bool,
     /// What to record beside the refusal.
     pub(crate) changes: Vec<Change>,
 }
@@ -39,31 +42,37 @@ pub(crate) struct Refusal {
 pub(crate) async fn prove(
     context: &Context,
     conn: &mut PgConnection,
-    ceremony: Ceremony,
+    ceremony: Ceremony<'_>,
     owner: Option<Uuid>,
     assertion: &Assertion,
 ) -> Result<Result<Proof, Refusal>> {
+    let relying_party = &context.relying_party;
+    let (client_data, challenge) = match assertion.client_data(relying_party) {
+        Ok(read) => read,
+        Err(flaw) => return Ok(Err(Refusal::of(flaw, None))),
+    };
+    let answered = match context.challenges.check(ceremony, &challenge, context.now()) {
+        Ok(answered) => answered,
+        Err(flaw) => return Ok(Err(Refusal { is_stale: true, ..Refusal::of(flaw, None) })),
+    };
     let Some(passkey) = store::find_credential(conn, assertion.credential_id()).await? else {
-        return Ok(Err(Refusal::of(&Flaw("is of no passkey that is known"), None)));
+        return Ok(Err(Refusal::of(Flaw("is of no passkey that is known"), None)));
     };
     let user_id = passkey.user_id;
-    let checked = assertion.verify(&context.relying_party, &passkey, owner).and_then(|asserted| {
-        let answered = context.challenges.check(ceremony, &asserted.challenge, context.now())?;
-        let is_second = matches!(ceremony, Ceremony::SecondFactor { .. });
-        Ok(Proof { passkey, asserted, answered, is_second })
-    });
-    let proof = match checked {
-        Ok(proof) => proof,
-        Err(flaw) => return Ok(Err(Refusal::of(&flaw, Some(user_id)))),
+    let asserted = match assertion.verify(&client_data, relying_party, &passkey, owner) {
+        Ok(asserted) => asserted,
+        Err(flaw) => return Ok(Err(Refusal::of(flaw, Some(user_id)))),
     };
-    if ceremony == Ceremony::Alone && !proof.is_user_verified() {
+    let is_second = matches!(ceremony, Ceremony::SecondFactor { .. });
+    let proof = Proof { passkey, asserted, answered, is_second };
+    if matches!(ceremony, Ceremony::Alone { .. }) && !proof.is_user_verified() {
         let flaw = Flaw("was made without verifying its user, which is needed alone");
-        return Ok(Err(Refusal::of(&flaw, Some(user_id))));
+        return Ok(Err(Refusal::of(flaw, Some(user_id))));
     }
-    if !proof.counts_on() {
-        return Ok(Err(proof.suspected()));
+    match proof.counts_on() {
+        true => Ok(Ok(proof)),
+        false => Ok(Err(proof.suspected())),
     }
-    Ok(Ok(proof))
 }
 
 impl Proof {
@@ -96,7 +105,7 @@ impl Proof {
             (json!({"sign_count": sign_count}), json!({"sign_count": self.asserted.sign_count}));
         let change = Change::changed("passkey.suspect_copy", "passkey", passkey_id, old, new);
         let flaw = Flaw("has a count of signatures that did not grow");
-        Refusal { changes: vec![change], ..Refusal::of(&flaw, Some(user_id)) }
+        Refusal { changes: vec![change], ..Refusal::of(flaw, Some(user_id)) }
     }
 
     /// Uses the challenge up and notes the use, in the transaction of what that allows.
@@ -135,9 +144,9 @@ impl Proof {
 }
 
 impl Refusal {
-    fn of(flaw: &Flaw, user_id: Option<Uuid>) -> Self {
+    fn of(flaw: Flaw, user_id: Option<Uuid>) -> Self {
         // An operator whose origins are wrong finds it here.
         tracing::info!(problem = flaw.0, "the answer of a passkey was refused");
-        Refusal { user_id, changes: Vec::new() }
+        Refusal { user_id, is_stale: false, changes: Vec::new() }
     }
 }

@@ -83,7 +83,7 @@ pub(crate) async fn finish_registration(
 
 /// Registrations are bound to the session, so that nobody can be made to finish that of
 /// another.
-fn ceremony(caller: &Principal) -> Result<Ceremony> {
+fn ceremony(caller: &Principal) -> Result<Ceremony<'static>> {
     let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
     Ok(Ceremony::Registration { session_id })
 }
