@@ -15,6 +15,7 @@ use crate::{
     auth::TokenIssuer,
     config::IdentityConfig,
     locks::{Devices, Subjects},
+    mfa::MFA_SECRETS,
     passkeys::{Challenges, RelyingParty},
     passwords::Hasher,
     signing_keys::{KeyRing, KeySet},
@@ -43,6 +44,8 @@ pub(crate) struct Context {
     pub(crate) api_keys: ApiKeyHasher,
     /// What may be sent with a key that has no rate limit of its own.
     pub(crate) key_quota: Quota,
+    /// Seals the secrets of authenticators.
+    pub(crate) mfa_secrets: Sealer,
     /// Seals the secrets of answers that may be asked for again.
     pub(crate) answers: Sealer,
 }
@@ -71,6 +74,7 @@ impl Context {
             signing_keys,
             api_keys: ApiKeyHasher::new(&platform.master_key),
             key_quota: platform.rate_limit().of_principals(),
+            mfa_secrets: Sealer::new(&platform.master_key, MFA_SECRETS),
             answers: Sealer::new(&platform.master_key, ANSWERS),
         }))
     }

@@ -7,6 +7,7 @@ pub mod config;
 mod context;
 mod limits;
 mod locks;
+mod mfa;
 mod passkeys;
 mod passwords;
 mod refusal;
@@ -47,6 +48,7 @@ pub async fn stack(platform: &Platform, config: &IdentityConfig) -> anyhow::Resu
         .service(users::rpc::server(&context))
         .service(user_imports::rpc::server(&context))
         .service(locks::rpc::server(&context))
+        .service(mfa::rpc::server(&context))
         .service(passkeys::rpc::server(&context))
         .service(access::rpc::server(&context)?)
         .service(settings::rpc::server(&context))

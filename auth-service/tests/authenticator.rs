@@ -1,238 +1,147 @@
-//! An authenticator in software, and the browser before it, which do as they are told.
+//! A program that computes codes (RFC 6238), and accounts that log in with one.
 
-use aws_lc_rs::{
-    digest::{SHA256, digest},
-    rand::SystemRandom,
-    rsa::{KeyPair as RsaKeyPair, KeySize},
-    signature::{
-        ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
-        RSA_PKCS1_SHA256, RsaPublicKeyComponents,
-    },
+use aws_lc_rs::hmac::{HMAC_SHA1_FOR_LEGACY_USE_ONLY, Key, sign};
+use chrono::{DateTime, TimeDelta, Utc};
+use data_encoding::BASE32_NOPAD;
+use ihuman_proto::auth::v1::{
+    self as pb, complete_login_request::Proof, mfa_service_client::MfaServiceClient,
+    reauthenticate_request::SecondFactor,
 };
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use ihuman_proto::auth::v1 as pb;
-use serde_json::json;
-use uuid::Uuid;
+use ihuman_shared::testing::Caller;
+use tonic::Status;
 
-pub(crate) const ORIGIN: &str = "http://localhost:5173";
+use crate::support::{Auth, Known, PASSWORD, bearer, login};
 
-/// One passkey, and what is said about it. It behaves well until a field is changed.
+/// What has the secret of an account.
 pub(crate) struct Authenticator {
-    key: Key,
-    pub(crate) credential_id: Vec<u8>,
-    /// How often it signed, as it says; it does not count while this is none.
-    pub(crate) sign_count: Option<u32>,
-    pub(crate) origin: String,
-    pub(crate) rp_id: String,
-    pub(crate) user_present: bool,
-    pub(crate) user_verified: bool,
-    pub(crate) backup_eligible: bool,
-    pub(crate) backed_up: bool,
-    /// More of the client data, as a JSON object.
-    pub(crate) more: serde_json::Value,
-    /// Extensions, in CBOR.
-    pub(crate) extensions: Option<Vec<u8>>,
-    pub(crate) user_handle: Vec<u8>,
-    /// Whether it signs its own attestation.
-    pub(crate) attests: bool,
+    secret: Vec<u8>,
 }
 
-enum Key {
-    P256(EcdsaKeyPair),
-    Ed25519(Ed25519KeyPair),
-    Rsa(RsaKeyPair),
+/// An account with a second factor, and the session that turned it on.
+pub(crate) struct MfaPerson {
+    pub(crate) user: pb::User,
+    pub(crate) tokens: pb::Tokens,
+    pub(crate) caller: Caller,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) recovery_codes: Vec<String>,
 }
 
 impl Authenticator {
-    pub(crate) fn p256() -> Self {
-        Self::of(Key::P256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap()))
+    pub(crate) fn new(secret: &str) -> Self {
+        Authenticator { secret: BASE32_NOPAD.decode(secret.as_bytes()).unwrap() }
     }
 
-    pub(crate) fn ed25519() -> Self {
-        Self::of(Key::Ed25519(Ed25519KeyPair::generate().unwrap()))
-    }
-
-    pub(crate) fn rsa() -> Self {
-        Self::of(Key::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap()))
-    }
-
-    fn of(key: Key) -> Self {
-        Authenticator {
-            key,
-            credential_id: [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat(),
-            sign_count: None,
-            origin: ORIGIN.to_owned(),
-            rp_id: "localhost".to_owned(),
-            user_present: true,
-            user_verified: true,
-            backup_eligible: false,
-            backed_up: false,
-            more: json!({"crossOrigin": false}),
-            extensions: None,
-            user_handle: Vec::new(),
-            attests: false,
-        }
-    }
-
-    /// `navigator.credentials.create()`
-    pub(crate) fn create(
-        &mut self,
-        options: &pb::PasskeyCreationOptions,
-    ) -> pb::PasskeyAttestation {
-        self.user_handle.clone_from(&options.user.as_ref().unwrap().id);
-        let client_data_json = self.client_data("webauthn.create", &options.challenge);
-        let data = self.authenticator_data(true);
-        let mut statement = map(&[]);
-        if self.attests {
-            let signature = self.sign(&data, &client_data_json);
-            statement =
-                map(&[(text("alg"), integer(self.algorithm())), (text("sig"), bytes(&signature))]);
-        }
-        let format = if self.attests { "packed" } else { "none" };
-        let attestation_object = map(&[
-            (text("fmt"), text(format)),
-            (text("attStmt"), statement),
-            (text("authData"), bytes(&data)),
-        ]);
-        pb::PasskeyAttestation {
-            credential_id: self.credential_id.clone(),
-            client_data_json,
-            attestation_object,
-            transports: vec!["internal".to_owned(), "hybrid".to_owned()],
-        }
-    }
-
-    /// `navigator.credentials.get()`
-    pub(crate) fn get(&mut self, options: &pb::PasskeyRequestOptions) -> pb::PasskeyAssertion {
-        self.sign_count = self.sign_count.map(|it| it + 1);
-        let client_data_json = self.client_data("webauthn.get", &options.challenge);
-        let authenticator_data = self.authenticator_data(false);
-        let signature = self.sign(&authenticator_data, &client_data_json);
-        pb::PasskeyAssertion {
-            credential_id: self.credential_id.clone(),
-            client_data_json,
-            authenticator_data,
-            signature,
-            user_handle: self.user_handle.clone(),
-        }
-    }
-
-    fn client_data(&self, kind: &str, challenge: &[u8]) -> Vec<u8> {
-        let challenge = BASE64.encode(challenge);
-        let mut json = json!({"type": kind, "challenge": challenge, "origin": self.origin});
-        for (name, value) in self.more.as_object().unwrap() {
-            json[name] = value.clone();
-        }
-        json.to_string().into_bytes()
-    }
-
-    fn authenticator_data(&self, is_new: bool) -> Vec<u8> {
-        let flags = [
-            self.user_present,
-            false,
-            self.user_verified,
-            self.backup_eligible,
-            self.backed_up,
-            false,
-            is_new,
-            self.extensions.is_some(),
-        ];
-        let flags = flags.iter().rev().fold(0, |sum, it| sum << 1 | u8::from(*it));
-        let mut data = digest(&SHA256, self.rp_id.as_bytes()).as_ref().to_vec();
-        data.push(flags);
-        data.extend(self.sign_count.unwrap_or(0).to_be_bytes());
-        if is_new {
-            data.extend([0; 16]);
-            data.extend((self.credential_id.len() as u16).to_be_bytes());
-            data.extend(&self.credential_id);
-            data.extend(self.public_key());
-        }
-        data.extend(self.extensions.iter().flatten());
-        data
-    }
-
-    fn sign(&self, data: &[u8], client_data: &[u8]) -> Vec<u8> {
-        let message = [data, digest(&SHA256, client_data).as_ref()].concat();
-        match &self.key {
-            Key::P256(key) => key.sign(&SystemRandom::new(), &message).unwrap().as_ref().to_vec(),
-            Key::Ed25519(key) => key.sign(&message).as_ref().to_vec(),
-            Key::Rsa(key) => {
-                let mut signature = vec![0; key.public_modulus_len()];
-                let random = SystemRandom::new();
-                key.sign(&RSA_PKCS1_SHA256, &random, &message, &mut signature).unwrap();
-                signature
-            }
-        }
-    }
-
-    fn algorithm(&self) -> i64 {
-        match &self.key {
-            Key::P256(_) => -7,
-            Key::Ed25519(_) => -8,
-            Key::Rsa(_) => -257,
-        }
-    }
-
-    /// A COSE_Key.
-    fn public_key(&self) -> Vec<u8> {
-        let algorithm = (integer(3), integer(self.algorithm()));
-        match &self.key {
-            Key::P256(key) => {
-                let (x, y) = key.public_key().as_ref()[1..].split_at(32);
-                map(&[
-                    (integer(1), integer(2)),
-                    algorithm,
-                    (integer(-1), integer(1)),
-                    (integer(-2), bytes(x)),
-                    (integer(-3), bytes(y)),
-                ])
-            }
-            Key::Ed25519(key) => map(&[
-                (integer(1), integer(1)),
-                algorithm,
-                (integer(-1), integer(6)),
-                (integer(-2), bytes(key.public_key().as_ref())),
-            ]),
-            Key::Rsa(key) => {
-                let parts: RsaPublicKeyComponents<Vec<u8>> = key.public_key().into();
-                map(&[
-                    (integer(1), integer(3)),
-                    algorithm,
-                    (integer(-1), bytes(&parts.n)),
-                    (integer(-2), bytes(&parts.e)),
-                ])
-            }
-        }
+    /// What it shows at `time`.
+    pub(crate) fn code(&self, time: DateTime<Utc>) -> String {
+        let step = (time.timestamp() / 30).to_be_bytes();
+        let tag = sign(&Key::new(HMAC_SHA1_FOR_LEGACY_USE_ONLY, &self.secret), &step);
+        let at = usize::from(tag.as_ref()[19] % 16);
+        let number = u32::from_be_bytes(tag.as_ref()[at..at + 4].try_into().unwrap());
+        format!("{:06}", number % (1 << 31) % 1_000_000)
     }
 }
 
-// CBOR by hand (RFC 8949), so that the service is not tested with its own reader.
+pub(crate) fn totp_code(code: &str) -> Proof {
+    Proof::TotpCode(code.to_owned())
+}
 
-fn head(kind: u8, value: u64) -> Vec<u8> {
-    let kind = kind << 5;
-    match value {
-        0..24 => vec![kind | value as u8],
-        24..256 => vec![kind | 24, value as u8],
-        _ => [&[kind | 25], (value as u16).to_be_bytes().as_slice()].concat(),
+pub(crate) fn recovery_code(code: &str) -> Proof {
+    Proof::RecoveryCode(code.to_owned())
+}
+
+impl Auth {
+    pub(crate) fn mfa(&self, caller: &Caller) -> MfaServiceClient<Known> {
+        MfaServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
     }
-}
 
-pub(crate) fn integer(value: i64) -> Vec<u8> {
-    match value {
-        0.. => head(0, value as u64),
-        _ => head(1, (-1 - value) as u64),
+    /// What `authenticator` shows now.
+    pub(crate) fn code(&self, authenticator: &Authenticator) -> String {
+        authenticator.code(self.service.clock.now())
     }
-}
 
-pub(crate) fn bytes(value: &[u8]) -> Vec<u8> {
-    [head(2, value.len() as u64), value.to_vec()].concat()
-}
+    /// Lets the clock go on to the beginning of a step, which is 30 seconds long: what is
+    /// shown then was not used, and stays for a while.
+    pub(crate) fn wait_for_the_next_code(&self) {
+        let now = self.service.clock.now().timestamp_millis();
+        self.service.clock.advance(TimeDelta::milliseconds(30_000 - now % 30_000));
+    }
 
-pub(crate) fn text(value: &str) -> Vec<u8> {
-    [head(3, value.len() as u64), value.as_bytes().to_vec()].concat()
-}
+    /// An authenticator that proves nothing yet.
+    pub(crate) async fn enroll(&self, caller: &Caller) -> Authenticator {
+        let response = self.mfa(caller).enroll_totp(pb::EnrollTotpRequest {}).await.unwrap();
+        Authenticator::new(&response.into_inner().secret)
+    }
 
-pub(crate) fn map(entries: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
-    let entries_in_order = entries.iter().flat_map(|(key, value)| [key.clone(), value.clone()]);
-    [head(5, entries.len() as u64), entries_in_order.flatten().collect()].concat()
+    /// Shows what `authenticator` says now; returns the recovery codes.
+    pub(crate) async fn confirm(
+        &self,
+        caller: &Caller,
+        authenticator: &Authenticator,
+    ) -> Result<Vec<String>, Status> {
+        let request = pb::ConfirmTotpRequest { code: self.code(authenticator) };
+        Ok(self.mfa(caller).confirm_totp(request).await?.into_inner().recovery_codes)
+    }
+
+    /// An account with an authenticator, whose next code was not used.
+    pub(crate) async fn person_with_mfa(&self, email: &str) -> MfaPerson {
+        let (user, tokens) = self.person(email).await;
+        let caller = bearer(&user, &tokens);
+        let authenticator = self.enroll(&caller).await;
+        let recovery_codes = self.confirm(&caller, &authenticator).await.unwrap();
+        self.wait_for_the_next_code();
+        MfaPerson { user, tokens, caller, authenticator, recovery_codes }
+    }
+
+    /// What a login with [`PASSWORD`] asks for.
+    pub(crate) async fn challenge(&self, email: &str) -> pb::LoginChallenge {
+        self.challenge_on(email, "").await
+    }
+
+    /// The same on a known device.
+    pub(crate) async fn challenge_on(&self, email: &str, device_token: &str) -> pb::LoginChallenge {
+        let response = self.auth().login(login(email, PASSWORD, device_token)).await.unwrap();
+        let response = response.into_inner();
+        let challenge = response.challenge.clone().unwrap();
+        let nothing_else = pb::LoginResponse {
+            challenge: response.challenge.clone(),
+            ..pb::LoginResponse::default()
+        };
+        assert_eq!(response, nothing_else);
+        challenge
+    }
+
+    pub(crate) async fn complete(
+        &self,
+        challenge: &pb::LoginChallenge,
+        proof: Proof,
+    ) -> Result<pb::CompleteLoginResponse, Status> {
+        let request = pb::CompleteLoginRequest {
+            challenge_token: challenge.challenge_token.clone(),
+            proof: Some(proof),
+        };
+        Ok(self.auth().complete_login(request).await?.into_inner())
+    }
+
+    /// Logs in with [`PASSWORD`] and what `authenticator` shows now.
+    pub(crate) async fn login_with_code(
+        &self,
+        email: &str,
+        authenticator: &Authenticator,
+    ) -> Result<pb::CompleteLoginResponse, Status> {
+        let challenge = self.challenge(email).await;
+        self.complete(&challenge, totp_code(&self.code(authenticator))).await
+    }
+
+    /// The caller, with the access token that a proof of `password` and `second_factor` gets.
+    pub(crate) async fn reauthenticate(
+        &self,
+        caller: &Caller,
+        password: &str,
+        second_factor: Option<SecondFactor>,
+    ) -> Result<Caller, Status> {
+        let request = pb::ReauthenticateRequest { password: password.to_owned(), second_factor };
+        let response = self.auth_as(caller).reauthenticate(request).await?.into_inner();
+        let authorization = format!("Bearer {}", response.access_token);
+        Ok(Caller { authorization, ..caller.clone() })
+    }
 }

@@ -8,7 +8,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use crate::{
-    authenticator::{Authenticator, bytes, integer, map, text},
+    device::{Device, bytes, integer, map, text},
     support::{Auth, EMAIL, bearer, named},
 };
 
@@ -38,9 +38,9 @@ impl Auth {
     pub(crate) async fn register_passkey(
         &self,
         caller: &Caller,
-        authenticator: &mut Authenticator,
+        device: &mut Device,
     ) -> Result<pb::Passkey, Status> {
-        let attestation = authenticator.create(&self.creation_options(caller).await);
+        let attestation = device.create(&self.creation_options(caller).await);
         Ok(self.finish_registration(caller, attestation, "").await?.passkey.unwrap())
     }
 
@@ -74,16 +74,14 @@ const COUNT: &str = "select count(*) from auth.passkeys";
 #[tokio::test]
 async fn a_passkey_of_each_algorithm_is_registered_as_it_is() {
     let auth = Auth::start().await;
-    for (number, mut authenticator) in
-        [Authenticator::p256(), Authenticator::ed25519(), Authenticator::rsa()]
-            .into_iter()
-            .enumerate()
+    for (number, mut device) in
+        [Device::p256(), Device::ed25519(), Device::rsa()].into_iter().enumerate()
     {
         let (user, tokens) = auth.person(&format!("ann{number}@example.com")).await;
         let caller = bearer(&user, &tokens);
-        (authenticator.backup_eligible, authenticator.backed_up) = (true, true);
+        (device.backup_eligible, device.backed_up) = (true, true);
 
-        let passkey = auth.register_passkey(&caller, &mut authenticator).await.unwrap();
+        let passkey = auth.register_passkey(&caller, &mut device).await.unwrap();
 
         assert_eq!(passkey.name, "My phone");
         assert_eq!(passkey.transports, ["internal", "hybrid"]);
@@ -114,26 +112,26 @@ async fn options_name_the_account_and_the_passkeys_that_it_has() {
     assert_eq!(first.algorithms, [-7, -8, -257]);
     assert_eq!(first.timeout.unwrap().seconds, 300);
     assert_eq!(first.attestation(), pb::PasskeyAttestationConveyance::None);
-    let selection = first.authenticator_selection.clone().unwrap();
+    let selection = first.device_selection.clone().unwrap();
     assert_eq!(selection.resident_key(), pb::PasskeyResidentKey::Preferred);
     assert_eq!(selection.user_verification(), pb::PasskeyUserVerification::Preferred);
     assert!(first.exclude_credentials.is_empty());
     assert!(first.challenge.len() >= 16 && first.challenge != second.challenge);
-    let mut authenticator = Authenticator::p256();
-    let attestation = authenticator.create(&second);
+    let mut device = Device::p256();
+    let attestation = device.create(&second);
     auth.finish_registration(&caller, attestation, "").await.unwrap();
     let excluded = auth.creation_options(&caller).await.exclude_credentials;
     assert_eq!(excluded.len(), 1);
-    assert_eq!(excluded[0].id, authenticator.credential_id);
+    assert_eq!(excluded[0].id, device.credential_id);
     assert_eq!(excluded[0].transports, ["internal", "hybrid"]);
 }
 
 #[tokio::test]
-async fn an_authenticator_that_misbehaves_registers_nothing() {
+async fn a_device_that_misbehaves_registers_nothing() {
     let auth = Auth::start().await;
     let (user, tokens) = auth.person(EMAIL).await;
     let caller = bearer(&user, &tokens);
-    type Fault = (&'static str, fn(&mut Authenticator));
+    type Fault = (&'static str, fn(&mut Device));
     let faults: [Fault; 10] = [
         ("another origin", |it| it.origin = "https://localhost.evil.com".to_owned()),
         ("no origin", |it| it.origin = "null".to_owned()),
@@ -148,15 +146,15 @@ async fn an_authenticator_that_misbehaves_registers_nothing() {
     ];
 
     for (fault, misbehave) in faults {
-        let mut authenticator = Authenticator::p256();
-        misbehave(&mut authenticator);
-        let refused = auth.register_passkey(&caller, &mut authenticator).await.unwrap_err();
+        let mut device = Device::p256();
+        misbehave(&mut device);
+        let refused = auth.register_passkey(&caller, &mut device).await.unwrap_err();
         assert_eq!(violations(&refused), ["attestation"], "{fault}");
     }
     for length in [15, 1024] {
-        let mut authenticator = Authenticator::p256();
-        authenticator.credential_id = vec![7; length];
-        let refused = auth.register_passkey(&caller, &mut authenticator).await.unwrap_err();
+        let mut device = Device::p256();
+        device.credential_id = vec![7; length];
+        let refused = auth.register_passkey(&caller, &mut device).await.unwrap_err();
         assert_eq!(reason(&refused), Reason::InvalidField);
     }
     assert_eq!(auth.scalar::<i64>(COUNT).await, 0);
@@ -168,15 +166,15 @@ async fn extensions_that_nobody_asked_for_and_a_self_attestation_are_fine() {
     let auth = Auth::start().await;
     let (user, tokens) = auth.person(EMAIL).await;
     let caller = bearer(&user, &tokens);
-    let mut extended = Authenticator::ed25519();
+    let mut extended = Device::ed25519();
     extended.extensions = Some(map(&[(text("credProtect"), integer(2))]));
-    let mut attesting = Authenticator::p256();
+    let mut attesting = Device::p256();
     attesting.attests = true;
 
     auth.register_passkey(&caller, &mut extended).await.unwrap();
     auth.register_passkey(&caller, &mut attesting).await.unwrap();
 
-    let mut forged = Authenticator::p256();
+    let mut forged = Device::p256();
     forged.attests = true;
     let mut attestation = forged.create(&auth.creation_options(&caller).await);
     // Still well-formed, and no longer what was signed.
@@ -192,7 +190,7 @@ async fn an_attestation_object_that_is_not_exactly_one_is_refused() {
     let (user, tokens) = auth.person(EMAIL).await;
     let caller = bearer(&user, &tokens);
     let options = auth.creation_options(&caller).await;
-    let good = Authenticator::p256().create(&options);
+    let good = Device::p256().create(&options);
     let object = |format: &str, statement: Vec<u8>, data: &[u8]| {
         let entries = [
             (text("fmt"), text(format)),
@@ -243,7 +241,7 @@ async fn every_part_of_an_answer_has_a_limit() {
     let auth = Auth::start().await;
     let (user, tokens) = auth.person(EMAIL).await;
     let caller = bearer(&user, &tokens);
-    let good = Authenticator::p256().create(&auth.creation_options(&caller).await);
+    let good = Device::p256().create(&auth.creation_options(&caller).await);
     let with = |change: fn(&mut pb::PasskeyAttestation)| {
         let mut attestation = good.clone();
         change(&mut attestation);
@@ -277,17 +275,17 @@ async fn a_challenge_registers_one_passkey_of_its_session_within_five_minutes() 
     let (mallory, tokens) = auth.person("mallory@example.com").await;
     let mallory = bearer(&mallory, &tokens);
     let options = auth.creation_options(&caller).await;
-    let attestation = Authenticator::p256().create(&options);
+    let attestation = Device::p256().create(&options);
 
     for other in [&elsewhere, &mallory] {
         let refused = auth.finish_registration(other, attestation.clone(), "").await;
         assert_eq!(violations(&refused.unwrap_err()), ["attestation"]);
     }
     auth.finish_registration(&caller, attestation, "").await.unwrap();
-    let again = Authenticator::p256().create(&options);
+    let again = Device::p256().create(&options);
     let refused = auth.finish_registration(&caller, again, "").await.unwrap_err();
     assert!(refused.message().contains("answered before"), "{refused}");
-    let mut late = Authenticator::p256();
+    let mut late = Device::p256();
     let attestation = late.create(&auth.creation_options(&mallory).await);
     auth.service.clock.advance(TimeDelta::minutes(5));
     let refused = auth.finish_registration(&mallory, attestation, "").await.unwrap_err();
@@ -299,10 +297,10 @@ async fn a_credential_that_anybody_has_registered_is_refused() {
     let auth = Auth::start().await;
     let (user, tokens) = auth.person(EMAIL).await;
     let (bob, bobs_tokens) = auth.person("bob@example.com").await;
-    let mut authenticator = Authenticator::p256();
-    auth.register_passkey(&bearer(&user, &tokens), &mut authenticator).await.unwrap();
+    let mut device = Device::p256();
+    auth.register_passkey(&bearer(&user, &tokens), &mut device).await.unwrap();
 
-    let refused = auth.register_passkey(&bearer(&bob, &bobs_tokens), &mut authenticator).await;
+    let refused = auth.register_passkey(&bearer(&bob, &bobs_tokens), &mut device).await;
 
     assert_eq!(reason(&refused.unwrap_err()), Reason::AlreadyExists);
 }
@@ -312,11 +310,11 @@ async fn an_account_has_at_most_twenty_even_when_two_come_at_the_same_time() {
     let auth = Auth::start().await;
     let (user, tokens) = auth.person(EMAIL).await;
     let caller = bearer(&user, &tokens);
-    auth.register_passkey(&caller, &mut Authenticator::ed25519()).await.unwrap();
-    let (mut one, mut two) = (Authenticator::ed25519(), Authenticator::ed25519());
+    auth.register_passkey(&caller, &mut Device::ed25519()).await.unwrap();
+    let (mut one, mut two) = (Device::ed25519(), Device::ed25519());
     let one = one.create(&auth.creation_options(&caller).await);
     let two = two.create(&auth.creation_options(&caller).await);
-    let surplus = Authenticator::ed25519().create(&auth.creation_options(&caller).await);
+    let surplus = Device::ed25519().create(&auth.creation_options(&caller).await);
     auth.execute(EIGHTEEN_MORE, caller.user_id).await;
 
     let (one, two) = tokio::join!(
@@ -347,7 +345,7 @@ async fn a_passkey_is_renamed_and_removed_by_its_owner_only() {
     let (user, tokens) = auth.person(EMAIL).await;
     let (bob, bobs_tokens) = auth.person("bob@example.com").await;
     let (caller, bob) = (bearer(&user, &tokens), bearer(&bob, &bobs_tokens));
-    let passkey = auth.register_passkey(&caller, &mut Authenticator::p256()).await.unwrap();
+    let passkey = auth.register_passkey(&caller, &mut Device::p256()).await.unwrap();
 
     let hidden = auth.rename(&bob, &passkey, "Mine", "name").await.unwrap_err();
     assert_eq!(reason(&hidden), Reason::NotFound);
@@ -379,7 +377,7 @@ async fn passkeys_are_listed_page_by_page_newest_first() {
     let auth = Auth::start().await;
     let (user, tokens) = auth.person(EMAIL).await;
     let caller = bearer(&user, &tokens);
-    auth.register_passkey(&caller, &mut Authenticator::p256()).await.unwrap();
+    auth.register_passkey(&caller, &mut Device::p256()).await.unwrap();
     auth.execute(EIGHTEEN_MORE, caller.user_id).await;
 
     let (mut page_token, mut ids) = (String::new(), Vec::new());

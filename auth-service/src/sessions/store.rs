@@ -12,6 +12,8 @@ pub(crate) struct Session {
     pub(crate) session_id: Uuid,
     pub(crate) user_id: Uuid,
     pub(crate) auth_time: DateTime<Utc>,
+    /// How it last proved who it is (RFC 8176).
+    pub(crate) amr: Vec<String>,
     pub(crate) refreshed_at: DateTime<Utc>,
     pub(crate) expires_at: DateTime<Utc>,
     pub(crate) revoked_at: Option<DateTime<Utc>>,
@@ -24,6 +26,7 @@ pub(crate) struct NewSession<'a> {
     pub(crate) session_id: Uuid,
     pub(crate) user_id: Uuid,
     pub(crate) auth_time: DateTime<Utc>,
+    pub(crate) amr: Vec<String>,
     pub(crate) expires_at: DateTime<Utc>,
     pub(crate) ip_address: Option<IpAddr>,
     pub(crate) user_agent: &'a str,
@@ -33,9 +36,9 @@ pub(crate) async fn insert(conn: &mut PgConnection, new: NewSession<'_>) -> Resu
     let session = sqlx::query_as!(
         Session,
         r#"insert into sessions (session_id, user_id, auth_time, refreshed_at, expires_at, ip_address,
-               user_agent, created_at)
-           values ($1, $2, $3, $3, $4, $5, $6, $3)
-           returning session_id, user_id, auth_time, refreshed_at, expires_at, revoked_at,
+               user_agent, created_at, amr)
+           values ($1, $2, $3, $3, $4, $5, $6, $3, $7)
+           returning session_id, user_id, auth_time, amr, refreshed_at, expires_at, revoked_at,
                ip_address as "ip_address: IpAddr", user_agent, created_at"#,
         new.session_id,
         new.user_id,
@@ -43,6 +46,7 @@ pub(crate) async fn insert(conn: &mut PgConnection, new: NewSession<'_>) -> Resu
         new.expires_at,
         new.ip_address as Option<IpAddr>,
         new.user_agent,
+        &new.amr,
     )
     .fetch_one(conn)
     .await?;
@@ -53,7 +57,7 @@ pub(crate) async fn insert(conn: &mut PgConnection, new: NewSession<'_>) -> Resu
 pub(crate) async fn lock(conn: &mut PgConnection, session_id: Uuid) -> Result<Option<Session>> {
     let session = sqlx::query_as!(
         Session,
-        r#"select session_id, user_id, auth_time, refreshed_at, expires_at, revoked_at,
+        r#"select session_id, user_id, auth_time, amr, refreshed_at, expires_at, revoked_at,
                ip_address as "ip_address: IpAddr", user_agent, created_at
            from sessions where session_id = $1 for update"#,
         session_id,
@@ -74,7 +78,7 @@ pub(crate) async fn list_live(
 ) -> Result<Vec<Session>> {
     let sessions = sqlx::query_as!(
         Session,
-        r#"select session_id, user_id, auth_time, refreshed_at, expires_at, revoked_at,
+        r#"select session_id, user_id, auth_time, amr, refreshed_at, expires_at, revoked_at,
                ip_address as "ip_address: IpAddr", user_agent, created_at
            from sessions
            where user_id = $1 and revoked_at is null and expires_at > $2
@@ -106,6 +110,27 @@ pub(crate) async fn update_refreshed(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Remembers how the session proved who it is, and when if that is new.
+pub(crate) async fn update_authenticated(
+    conn: &mut PgConnection,
+    session_id: Uuid,
+    auth_time: Option<DateTime<Utc>>,
+    amr: &[&str],
+) -> Result<Session> {
+    let session = sqlx::query_as!(
+        Session,
+        r#"update sessions set auth_time = coalesce($2, auth_time), amr = $3 where session_id = $1
+           returning session_id, user_id, auth_time, amr, refreshed_at, expires_at, revoked_at,
+               ip_address as "ip_address: IpAddr", user_agent, created_at"#,
+        session_id,
+        auth_time,
+        amr as &[&str],
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(session)
 }
 
 pub(crate) async fn revoke(

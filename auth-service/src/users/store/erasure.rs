@@ -24,7 +24,8 @@ pub(crate) async fn erase(conn: &mut PgConnection, user_id: Uuid) -> Result<User
         User,
         r#"update users
            set state = 'deleted', email = null, password_hash = null, display_name = $2, avatar_url = '',
-               permissions = '{}', last_login_at = null, token_version = token_version + 1
+               permissions = '{}', last_login_at = null, mfa_enabled = false, password_is_short = false,
+               token_version = token_version + 1
            where user_id = $1
            returning user_id, kind as "kind: Kind", email, display_name, role as "role: Role",
                permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
@@ -59,6 +60,12 @@ pub(crate) async fn erase_belongings(
                delete from settings where user_id = $1 returning name
            ), removed_passkeys as (
                delete from passkeys where user_id = $1 returning passkey_id
+           ), secrets as (
+               delete from totps where user_id = $1
+           ), codes as (
+               delete from recovery_codes where user_id = $1
+           ), challenges as (
+               delete from login_challenges where user_id = $1
            ), unanswered as (
                delete from idempotency_keys where principal_id = $1
            )
