@@ -112,7 +112,7 @@ async fn options_name_the_account_and_the_passkeys_that_it_has() {
     assert_eq!(first.algorithms, [-7, -8, -257]);
     assert_eq!(first.timeout.unwrap().seconds, 300);
     assert_eq!(first.attestation(), pb::PasskeyAttestationConveyance::None);
-    let selection = first.device_selection.clone().unwrap();
+    let selection = first.authenticator_selection.clone().unwrap();
     assert_eq!(selection.resident_key(), pb::PasskeyResidentKey::Preferred);
     assert_eq!(selection.user_verification(), pb::PasskeyUserVerification::Preferred);
     assert!(first.exclude_credentials.is_empty());

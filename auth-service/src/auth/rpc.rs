@@ -29,6 +29,7 @@ use crate::{
     limits,
     locks::DeviceToken,
     mfa::{Factor, FactorProof, RecoveryCode, TotpCode},
+    passkeys,
     passwords::{Attempt, Candidate, Owner, Proposal},
     users::{DisplayName, Email},
 };
@@ -95,6 +96,16 @@ impl AuthService for Auth {
         Ok(Response::new(pb::CompleteLoginResponse { tokens, user, device_token }))
     }
 
+    async fn begin_passkey_login(
+        &self,
+        _request: Request<pb::BeginPasskeyLoginRequest>,
+    ) -> Result<Response<pb::BeginPasskeyLoginResponse>, Status> {
+        let challenge = super::begin_passkey_login(&self.0)?;
+
+        let challenge = Some(challenge.into());
+        Ok(Response::new(pb::BeginPasskeyLoginResponse { challenge }))
+    }
+
     async fn refresh_token(
         &self,
         request: Request<pb::RefreshTokenRequest>,
@@ -150,16 +161,34 @@ impl AuthService for Auth {
         }))
     }
 
+    async fn begin_reauthentication(
+        &self,
+        request: Request<pb::BeginReauthenticationRequest>,
+    ) -> Result<Response<pb::BeginReauthenticationResponse>, Status> {
+        let caller = Principal::of(&request)?;
+
+        let (factors, passkey) = super::begin_reauthentication(&self.0, &caller).await?;
+
+        Ok(Response::new(pb::BeginReauthenticationResponse {
+            factors: factors.into_iter().map(Factor::to_contract).collect(),
+            passkey: passkey.map(Into::into),
+        }))
+    }
+
     async fn reauthenticate(
         &self,
         request: Request<pb::ReauthenticateRequest>,
     ) -> Result<Response<pb::ReauthenticateResponse>, Status> {
         let caller = Principal::of(&request)?;
         let request = request.into_inner();
-        let attempt = Attempt::parse("password", request.password)?;
         let proof = request.second_factor.map(session_proof).transpose()?;
+        let attempt = match (&proof, request.password) {
+            (Some(FactorProof::Passkey(_)), password) if password.is_empty() => None,
+            (_, password) => Some(Attempt::parse("password", password)?),
+        };
+        let (attempt, proof) = (attempt.as_ref(), proof.as_ref());
 
-        let token = super::reauthenticate(&self.0, &caller, &attempt, proof.as_ref()).await?;
+        let token = super::reauthenticate(&self.0, &caller, attempt, proof).await?;
 
         Ok(Response::new(pb::ReauthenticateResponse {
             access_token: token.text.reveal().to_owned(),
@@ -187,6 +216,7 @@ fn login_proof(proof: pb::complete_login_request::Proof) -> Result<FactorProof> 
     match proof {
         Proof::TotpCode(code) => totp(&code),
         Proof::RecoveryCode(code) => recovery_code(&code),
+        Proof::Passkey(assertion) => passkey(assertion),
     }
 }
 
@@ -195,6 +225,7 @@ fn session_proof(proof: pb::reauthenticate_request::SecondFactor) -> Result<Fact
     match proof {
         SecondFactor::TotpCode(code) => totp(&code),
         SecondFactor::RecoveryCode(code) => recovery_code(&code),
+        SecondFactor::Passkey(assertion) => passkey(assertion),
     }
 }
 
@@ -204,6 +235,11 @@ fn totp(code: &str) -> Result<FactorProof> {
 
 fn recovery_code(code: &str) -> Result<FactorProof> {
     RecoveryCode::parse("recovery_code", code).map(FactorProof::RecoveryCode)
+}
+
+fn passkey(message: pb::PasskeyAssertion) -> Result<FactorProof> {
+    let assertion = passkeys::rpc::assertion("passkey", message)?;
+    Ok(FactorProof::Passkey(Box::new(assertion)))
 }
 
 fn active(proof: &Proof) -> pb::VerifyTokenResponse {
@@ -257,6 +293,7 @@ impl From<Challenge> for pb::LoginChallenge {
             challenge_token: challenge.token.reveal().to_owned(),
             expire_time: Some(parse::timestamp(challenge.expires_at)),
             factors: challenge.factors.into_iter().map(Factor::to_contract).collect(),
+            passkey: challenge.passkey.map(Into::into),
         }
     }
 }

@@ -13,7 +13,7 @@ mod public_key;
 mod registration;
 mod relying_party;
 pub(crate) mod rpc;
-mod store;
+pub(crate) mod store;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use ihuman_shared::{
@@ -31,12 +31,12 @@ pub(crate) use self::{
     assertion::{Assertion, Parts},
     attestation::Attestation,
     challenge::{Ceremony, Challenges},
-    options::{CreationOptions, Descriptor, RequestOptions, request_options},
-    proof::{Proof, Refusal, prove},
+    options::{CreationOptions, Descriptor, RequestOptions, options_for_anybody, request_options},
+    proof::{Claim, Proof, Refusal, prove},
     registration::{begin_registration, finish_registration},
     relying_party::{RelyingParty, is_domain},
 };
-use crate::{context::Context, users};
+use crate::{context::Context, mfa, users};
 
 /// How many passkeys an account has at the most.
 const COUNT_MAX: i64 = 20;
@@ -99,13 +99,17 @@ pub(crate) async fn rename(
 }
 
 /// Removes a passkey of the caller's.
+///
+/// # Errors
+/// `WrongState`, when the password is too short to stand alone and would have to.
 pub(crate) async fn delete(context: &Context, caller: &Principal, passkey_id: Uuid) -> Result<()> {
     let mut tx = context.db.begin().await?;
-    users::store::lock(&mut tx, caller.user_id).await?;
+    let (user, _) = mfa::lock_own(&mut tx, context, caller).await?;
     let old = own(&mut tx, caller, passkey_id).await?;
     store::delete(&mut tx, passkey_id).await?;
-    let change =
-        Change::changed("passkey.delete", "passkey", passkey_id, recorded(&old), Value::Null);
+    let state = mfa::changed(&mut tx, &user).await?;
+    let new = json!({"mfa_enabled": state.enabled});
+    let change = Change::changed("passkey.delete", "passkey", passkey_id, recorded(&old), new);
     audit::record(&mut tx, &Actor::from(caller), change).await?;
     tx.commit().await?;
     Ok(())

@@ -59,30 +59,40 @@ pub(super) fn creation_options(
     })
 }
 
-/// What `owner` signs in `ceremony`, or anybody while nobody is known; none when the
-/// owner has no passkey.
+/// What `owner` signs in `ceremony`; none without a passkey.
 pub(crate) async fn request_options(
     context: &Context,
     conn: &mut PgConnection,
     ceremony: Ceremony<'_>,
-    owner: Option<Uuid>,
+    owner: Uuid,
 ) -> Result<Option<RequestOptions>> {
-    let allow: Vec<Descriptor> = match owner {
-        Some(owner) => {
-            let passkeys = store::list(conn, owner, None, COUNT_MAX).await?;
-            passkeys.into_iter().map(Descriptor::from).collect()
-        }
-        None => Vec::new(),
-    };
-    if owner.is_some() && allow.is_empty() {
+    let passkeys = store::list(conn, owner, None, COUNT_MAX).await?;
+    if passkeys.is_empty() {
         return Ok(None);
     }
-    Ok(Some(RequestOptions {
+    let allow = passkeys.into_iter().map(Descriptor::from).collect();
+    request(context, ceremony, allow).map(Some)
+}
+
+/// What anybody signs in `ceremony`, while nobody is known. Nothing is looked up for it.
+pub(crate) fn options_for_anybody(
+    context: &Context,
+    ceremony: Ceremony<'_>,
+) -> Result<RequestOptions> {
+    request(context, ceremony, Vec::new())
+}
+
+fn request(
+    context: &Context,
+    ceremony: Ceremony<'_>,
+    allow: Vec<Descriptor>,
+) -> Result<RequestOptions> {
+    Ok(RequestOptions {
         challenge: context.challenges.issue(ceremony, context.now())?,
         rp_id: context.relying_party.id().to_owned(),
         allow,
         must_verify_user: matches!(ceremony, Ceremony::Alone { .. }),
-    }))
+    })
 }
 
 impl From<Passkey> for Descriptor {

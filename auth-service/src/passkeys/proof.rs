@@ -23,8 +23,18 @@ pub(crate) struct Proof {
     passkey: Passkey,
     asserted: Asserted,
     answered: Answered,
-    /// Whether the owner proved something else too.
-    is_second: bool,
+    with_password: bool,
+}
+
+/// What an assertion is to prove.
+#[derive(Clone, Copy)]
+pub(crate) struct Claim<'a> {
+    pub(crate) ceremony: Ceremony<'a>,
+    /// Whose passkey it must be; none while nobody is known.
+    pub(crate) owner: Option<Uuid>,
+    /// Whether the owner proved the password too. Without it, the authenticator must
+    /// have verified its user.
+    pub(crate) with_password: bool,
 }
 
 /// Why an assertion proves nothing. Nobody but the operator and the auditor learns why.
@@ -38,12 +48,11 @@ pub(crate) struct Refusal {
     pub(crate) changes: Vec<Change>,
 }
 
-/// Checks an assertion for `ceremony`: by `owner`, or by anybody when nobody is known yet.
+/// Checks an assertion.
 pub(crate) async fn prove(
     context: &Context,
     conn: &mut PgConnection,
-    ceremony: Ceremony<'_>,
-    owner: Option<Uuid>,
+    claim: Claim<'_>,
     assertion: &Assertion,
 ) -> Result<Result<Proof, Refusal>> {
     let relying_party = &context.relying_party;
@@ -51,7 +60,7 @@ pub(crate) async fn prove(
         Ok(read) => read,
         Err(flaw) => return Ok(Err(Refusal::of(flaw, None))),
     };
-    let answered = match context.challenges.check(ceremony, &challenge, context.now()) {
+    let answered = match context.challenges.check(claim.ceremony, &challenge, context.now()) {
         Ok(answered) => answered,
         Err(flaw) => return Ok(Err(Refusal { is_stale: true, ..Refusal::of(flaw, None) })),
     };
@@ -59,13 +68,12 @@ pub(crate) async fn prove(
         return Ok(Err(Refusal::of(Flaw("is of no passkey that is known"), None)));
     };
     let user_id = passkey.user_id;
-    let asserted = match assertion.verify(&client_data, relying_party, &passkey, owner) {
+    let asserted = match assertion.verify(&client_data, relying_party, &passkey, claim.owner) {
         Ok(asserted) => asserted,
         Err(flaw) => return Ok(Err(Refusal::of(flaw, Some(user_id)))),
     };
-    let is_second = matches!(ceremony, Ceremony::SecondFactor { .. });
-    let proof = Proof { passkey, asserted, answered, is_second };
-    if matches!(ceremony, Ceremony::Alone { .. }) && !proof.is_user_verified() {
+    let proof = Proof { passkey, asserted, answered, with_password: claim.with_password };
+    if !claim.with_password && !proof.is_user_verified() {
         let flaw = Flaw("was made without verifying its user, which is needed alone");
         return Ok(Err(Refusal::of(flaw, Some(user_id))));
     }
@@ -81,14 +89,9 @@ impl Proof {
         self.passkey.user_id
     }
 
-    /// Which passkey it is.
-    pub(crate) fn passkey_id(&self) -> Uuid {
-        self.passkey.passkey_id
-    }
-
     /// Whether the authenticator verified its user, and did so before when something
     /// else was proved too: then it is two factors in one.
-    pub(crate) fn is_user_verified(&self) -> bool {
+    fn is_user_verified(&self) -> bool {
         self.asserted.user_verified && self.passkey.user_verifying
     }
 
@@ -123,7 +126,7 @@ impl Proof {
         }
         let was = self.passkey.user_verifying;
         // Only with something else proved too: a thief can set the PIN of a key without one.
-        let is = was || (self.is_second && self.asserted.user_verified);
+        let is = was || (self.with_password && self.asserted.user_verified);
         let it = Use {
             sign_count: i64::from(self.asserted.sign_count),
             user_verifying: is,

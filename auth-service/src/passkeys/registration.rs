@@ -4,9 +4,9 @@ use ihuman_shared::{
     Error, Result,
     access::Principal,
     audit::{self, Actor, Change},
-    error::Reason,
-    idempotency::{self, Key},
+    idempotency::{self, Earlier, Key},
 };
+use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -19,10 +19,8 @@ use super::{
 };
 use crate::{
     context::Context,
-    users::{
-        self,
-        store::{State, User},
-    },
+    mfa::{self, RecoveryCode},
+    users,
 };
 
 /// What the caller makes a new passkey of.
@@ -30,32 +28,38 @@ pub(crate) async fn begin_registration(
     context: &Context,
     caller: &Principal,
 ) -> Result<CreationOptions> {
-    let mut conn = context.db.acquire().await?;
-    let user = users::store::get(&mut conn, caller.user_id).await?;
-    let existing = store::list(&mut conn, caller.user_id, None, COUNT_MAX).await?;
+    let mut tx = context.db.begin().await?;
+    let (user, _) = mfa::lock_own(&mut tx, context, caller).await?;
+    let existing = store::list(&mut tx, caller.user_id, None, COUNT_MAX).await?;
     // Before somebody makes one that can't be stored.
     refuse_surplus(existing.len() as i64)?;
     creation_options(context, &user, ceremony(caller)?, existing)
 }
 
-/// Stores the passkey that the caller made.
+/// Stores the passkey that the caller made; returns recovery codes with it if the
+/// account had none.
 pub(crate) async fn finish_registration(
     context: &Context,
     caller: &Principal,
     name: PasskeyName,
     attestation: &Attestation,
     key: Option<Key>,
-) -> Result<Passkey> {
+) -> Result<(Passkey, Vec<RecoveryCode>)> {
     let (passkey_id, now) = (Uuid::now_v7(), context.now());
     let mut tx = context.db.begin().await?;
-    if let Some(earlier) = idempotency::claim(&mut tx, key.as_ref(), passkey_id, None).await? {
-        let found = store::find(&mut tx, earlier.entity_id).await?;
-        return found.ok_or(Error::NotFound("passkey"));
+    // Two at the same time must not both be the last that fits, nor the first.
+    users::store::lock(&mut tx, caller.user_id).await?;
+    let codes = mfa::missing_codes(&mut tx, caller.user_id).await?;
+    let sealed = seal(context, passkey_id, &codes)?;
+    // Before anything is asked of the session: after the first registration, a retry
+    // comes from one that has not proved the new passkey.
+    let claimed = idempotency::claim(&mut tx, key.as_ref(), passkey_id, Some(&sealed)).await?;
+    if let Some(earlier) = claimed {
+        return again(&mut tx, context, earlier).await;
     }
+    let (user, _) = mfa::lock_own(&mut tx, context, caller).await?;
     let (new, challenge) = attestation.verify(&context.relying_party).map_err(refused)?;
     let answered = context.challenges.check(ceremony(caller)?, &challenge, now).map_err(refused)?;
-    // Two at the same time must not both be the last that fits.
-    let user = lock_active(&mut tx, caller.user_id).await?;
     refuse_surplus(store::count(&mut tx, user.user_id).await?)?;
     if !store::insert_used_challenge(&mut tx, &answered.nonce, answered.expires_at).await? {
         return Err(refused(Flaw("has a challenge that was answered before")));
@@ -75,10 +79,16 @@ pub(crate) async fn finish_registration(
         created_at: now,
     };
     store::insert(&mut tx, &passkey).await?;
-    let change = Change::created("passkey.create", "passkey", passkey_id, recorded(&passkey));
+    mfa::changed(&mut tx, &user).await?;
+    if !codes.is_empty() {
+        mfa::give_codes(&mut tx, context, user.user_id, &codes).await?;
+    }
+    let mut new = recorded(&passkey);
+    new["made_recovery_codes"] = json!(codes.len());
+    let change = Change::created("passkey.create", "passkey", passkey_id, new);
     audit::record(&mut tx, &Actor::from(caller), change).await?;
     tx.commit().await?;
-    Ok(passkey)
+    Ok((passkey, codes))
 }
 
 /// Registrations are bound to the session, so that nobody can be made to finish that of
@@ -96,14 +106,26 @@ fn refuse_surplus(count: i64) -> Result<()> {
     Ok(())
 }
 
-/// The account, which nobody else changes until the transaction ends. One that was
-/// closed a moment ago gets nothing new.
-async fn lock_active(conn: &mut PgConnection, user_id: Uuid) -> Result<User> {
-    let user = users::store::lock(conn, user_id).await?;
-    match user.state {
-        State::Active => Ok(user),
-        _ => Err(Error::Unauthenticated(Reason::CredentialsRevoked)),
-    }
+/// What an earlier request with the same `request_id` returned.
+async fn again(
+    conn: &mut PgConnection,
+    context: &Context,
+    earlier: Earlier,
+) -> Result<(Passkey, Vec<RecoveryCode>)> {
+    let passkey = store::find(conn, earlier.entity_id).await?;
+    let passkey = passkey.ok_or(Error::NotFound("passkey"))?;
+    let sealed = earlier.sealed.unwrap_or_default();
+    let text = context.answers.open(&earlier.entity_id.to_string(), &sealed)?;
+    let text = String::from_utf8(text).map_err(Error::internal)?;
+    let codes = text.lines().map(|it| RecoveryCode::parse("recovery_code", it));
+    let codes = codes.collect::<Result<_>>()?;
+    Ok((passkey, codes))
+}
+
+/// The codes as a retry gets them.
+fn seal(context: &Context, passkey_id: Uuid, codes: &[RecoveryCode]) -> Result<Vec<u8>> {
+    let texts: Vec<String> = codes.iter().map(RecoveryCode::text).collect();
+    context.answers.seal(&passkey_id.to_string(), texts.join("\n").as_bytes())
 }
 
 /// Its owner may know what is wrong with it.

@@ -13,7 +13,7 @@ use super::{
     Assertion, Attestation, CreationOptions, Descriptor, Parts, PasskeyName, RequestOptions,
     challenge::LIFETIME, public_key::ALGORITHMS, store::Passkey,
 };
-use crate::{context::Context, limits};
+use crate::{context::Context, limits, mfa::RecoveryCode, refusal};
 
 /// The service behind its limits.
 pub(crate) fn server(context: &Arc<Context>) -> PasskeyServiceServer<Passkeys> {
@@ -32,7 +32,8 @@ impl PasskeyService for Passkeys {
     ) -> Result<Response<pb::BeginPasskeyRegistrationResponse>, Status> {
         let caller = Principal::of(&request)?;
 
-        let options = super::begin_registration(&self.0, &caller).await?;
+        let done = super::begin_registration(&self.0, &caller).await;
+        let options = self.recorded(&caller, "BeginPasskeyRegistration", done).await?;
 
         let options = Some(options.into());
         Ok(Response::new(pb::BeginPasskeyRegistrationResponse { options }))
@@ -49,10 +50,12 @@ impl PasskeyService for Passkeys {
         let name = PasskeyName::parse("name", request.name)?;
         let attestation = attestation("attestation", request.attestation)?;
 
-        let passkey = super::finish_registration(&self.0, &caller, name, &attestation, key).await?;
+        let done = super::finish_registration(&self.0, &caller, name, &attestation, key).await;
+        let (passkey, codes) = self.recorded(&caller, method, done).await?;
 
         let passkey = Some(passkey.into());
-        Ok(Response::new(pb::FinishPasskeyRegistrationResponse { passkey }))
+        let recovery_codes = codes.iter().map(RecoveryCode::text).collect();
+        Ok(Response::new(pb::FinishPasskeyRegistrationResponse { passkey, recovery_codes }))
     }
 
     async fn list_passkeys(
@@ -92,9 +95,17 @@ impl PasskeyService for Passkeys {
         let caller = Principal::of(&request)?;
         let passkey_id = parse::uuid("passkey_id", &request.into_inner().passkey_id)?;
 
-        super::delete(&self.0, &caller, passkey_id).await?;
+        let done = super::delete(&self.0, &caller, passkey_id).await;
+        self.recorded(&caller, "DeletePasskey", done).await?;
 
         Ok(Response::new(pb::DeletePasskeyResponse {}))
+    }
+}
+
+impl Passkeys {
+    async fn recorded<T>(&self, caller: &Principal, rpc: &str, done: Result<T>) -> Result<T> {
+        let path = format!("/ihuman.auth.v1.PasskeyService/{rpc}");
+        refusal::recorded(&self.0, caller, &path, done).await
     }
 }
 

@@ -153,6 +153,11 @@ pub(crate) async fn delete(conn: &mut PgConnection, passkey_id: Uuid) -> Result<
     Ok(())
 }
 
+pub(crate) async fn delete_of_user(conn: &mut PgConnection, user_id: Uuid) -> Result<()> {
+    sqlx::query!("delete from passkeys where user_id = $1", user_id).execute(conn).await?;
+    Ok(())
+}
+
 /// Uses a challenge up; returns whether it was not before. Of two at the same time,
 /// the second waits for the first to commit.
 pub(crate) async fn insert_used_challenge(
