@@ -1,5 +1,7 @@
 //! A device that holds a passkey, and the browser before it, which do as they are told.
 
+use std::sync::Arc;
+
 use aws_lc_rs::{
     digest::{SHA256, digest},
     rand::SystemRandom,
@@ -10,15 +12,22 @@ use aws_lc_rs::{
     },
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use ihuman_proto::auth::v1 as pb;
+use ihuman_proto::auth::v1::{
+    self as pb, complete_login_request::Proof, reauthenticate_request::SecondFactor,
+};
+use ihuman_shared::testing::Caller;
 use serde_json::json;
+use tonic::Status;
 use uuid::Uuid;
+
+use crate::support::{Auth, bearer, named};
 
 pub(crate) const ORIGIN: &str = "http://localhost:5173";
 
 /// One passkey, and what is said about it. It behaves well until a field is changed.
+#[derive(Clone)]
 pub(crate) struct Device {
-    key: Key,
+    key: Arc<Key>,
     pub(crate) credential_id: Vec<u8>,
     /// How often it signed, as it says; it does not count while this is none.
     pub(crate) sign_count: Option<u32>,
@@ -58,7 +67,7 @@ impl Device {
 
     fn of(key: Key) -> Self {
         Device {
-            key,
+            key: Arc::new(key),
             credential_id: [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat(),
             sign_count: None,
             origin: ORIGIN.to_owned(),
@@ -153,7 +162,7 @@ impl Device {
 
     fn sign(&self, data: &[u8], client_data: &[u8]) -> Vec<u8> {
         let message = [data, digest(&SHA256, client_data).as_ref()].concat();
-        match &self.key {
+        match self.key.as_ref() {
             Key::P256(key) => key.sign(&SystemRandom::new(), &message).unwrap().as_ref().to_vec(),
             Key::Ed25519(key) => key.sign(&message).as_ref().to_vec(),
             Key::Rsa(key) => {
@@ -166,7 +175,7 @@ impl Device {
     }
 
     fn algorithm(&self) -> i64 {
-        match &self.key {
+        match self.key.as_ref() {
             Key::P256(_) => -7,
             Key::Ed25519(_) => -8,
             Key::Rsa(_) => -257,
@@ -176,7 +185,7 @@ impl Device {
     /// A COSE_Key.
     fn public_key(&self) -> Vec<u8> {
         let algorithm = (integer(3), integer(self.algorithm()));
-        match &self.key {
+        match self.key.as_ref() {
             Key::P256(key) => {
                 let (x, y) = key.public_key().as_ref()[1..].split_at(32);
                 map(&[
@@ -203,6 +212,95 @@ impl Device {
                 ])
             }
         }
+    }
+}
+
+impl Auth {
+    pub(crate) async fn creation_options(&self, caller: &Caller) -> pb::PasskeyCreationOptions {
+        let request = pb::BeginPasskeyRegistrationRequest {};
+        let response = self.passkeys(caller).begin_passkey_registration(request).await.unwrap();
+        response.into_inner().options.unwrap()
+    }
+
+    pub(crate) async fn finish_registration(
+        &self,
+        caller: &Caller,
+        attestation: pb::PasskeyAttestation,
+        request_id: &str,
+    ) -> Result<pb::FinishPasskeyRegistrationResponse, Status> {
+        let request = pb::FinishPasskeyRegistrationRequest {
+            name: "My phone".to_owned(),
+            attestation: Some(attestation),
+            request_id: request_id.to_owned(),
+        };
+        let request = named("finish-1", request);
+        let response = self.passkeys(caller).finish_passkey_registration(request).await?;
+        Ok(response.into_inner())
+    }
+
+    pub(crate) async fn register_passkey(
+        &self,
+        caller: &Caller,
+        device: &mut Device,
+    ) -> Result<pb::Passkey, Status> {
+        let attestation = device.create(&self.creation_options(caller).await);
+        Ok(self.finish_registration(caller, attestation, "").await?.passkey.unwrap())
+    }
+
+    pub(crate) async fn delete_passkey(&self, caller: &Caller, id: &str) -> Result<(), Status> {
+        let request = pb::DeletePasskeyRequest { passkey_id: id.to_owned() };
+        self.passkeys(caller).delete_passkey(named("delete-1", request)).await.map(drop)
+    }
+
+    /// An account with `device` as its second factor, and the session that registered it,
+    /// which has not proved it.
+    pub(crate) async fn person_with_passkey(
+        &self,
+        email: &str,
+        device: &mut Device,
+    ) -> (pb::User, Caller) {
+        let (user, tokens) = self.person(email).await;
+        let caller = bearer(&user, &tokens);
+        self.register_passkey(&caller, device).await.unwrap();
+        (user, caller)
+    }
+
+    /// What a passkey signs to step up in the session of `caller`.
+    pub(crate) async fn step_up_options(&self, caller: &Caller) -> pb::PasskeyRequestOptions {
+        let request = pb::BeginReauthenticationRequest {};
+        let response = self.auth_as(caller).begin_reauthentication(request).await.unwrap();
+        response.into_inner().passkey.unwrap()
+    }
+
+    /// The caller, once `device` has proved that it is still they.
+    pub(crate) async fn step_up(&self, caller: &Caller, device: &mut Device) -> Caller {
+        let assertion = device.get(&self.step_up_options(caller).await);
+        self.reauthenticate(caller, "", Some(SecondFactor::Passkey(assertion))).await.unwrap()
+    }
+
+    /// The question for a passkey that logs in alone.
+    pub(crate) async fn begin_passkey_login(&self) -> pb::LoginChallenge {
+        let request = pb::BeginPasskeyLoginRequest {};
+        let response = self.auth().begin_passkey_login(request).await.unwrap();
+        response.into_inner().challenge.unwrap()
+    }
+
+    /// Answers `challenge` with what `device` says.
+    pub(crate) async fn complete_with(
+        &self,
+        challenge: &pb::LoginChallenge,
+        device: &mut Device,
+    ) -> Result<pb::CompleteLoginResponse, Status> {
+        let assertion = device.get(challenge.passkey.as_ref().unwrap());
+        self.complete(challenge, Proof::Passkey(assertion)).await
+    }
+
+    /// Logs in with `device` alone.
+    pub(crate) async fn login_alone(
+        &self,
+        device: &mut Device,
+    ) -> Result<pb::CompleteLoginResponse, Status> {
+        self.complete_with(&self.begin_passkey_login().await, device).await
     }
 }
 

@@ -18,6 +18,8 @@ mod key_rotation;
 mod key_terms;
 mod locks;
 mod mfa;
+mod passkey_logins;
+mod passkey_step_up;
 mod passkeys;
 mod passwords;
 mod profiles;

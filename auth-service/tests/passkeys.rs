@@ -13,37 +13,6 @@ use crate::{
 };
 
 impl Auth {
-    pub(crate) async fn creation_options(&self, caller: &Caller) -> pb::PasskeyCreationOptions {
-        let request = pb::BeginPasskeyRegistrationRequest {};
-        let response = self.passkeys(caller).begin_passkey_registration(request).await.unwrap();
-        response.into_inner().options.unwrap()
-    }
-
-    pub(crate) async fn finish_registration(
-        &self,
-        caller: &Caller,
-        attestation: pb::PasskeyAttestation,
-        request_id: &str,
-    ) -> Result<pb::FinishPasskeyRegistrationResponse, Status> {
-        let request = pb::FinishPasskeyRegistrationRequest {
-            name: "My phone".to_owned(),
-            attestation: Some(attestation),
-            request_id: request_id.to_owned(),
-        };
-        let request = named("finish-1", request);
-        let response = self.passkeys(caller).finish_passkey_registration(request).await?;
-        Ok(response.into_inner())
-    }
-
-    pub(crate) async fn register_passkey(
-        &self,
-        caller: &Caller,
-        device: &mut Device,
-    ) -> Result<pb::Passkey, Status> {
-        let attestation = device.create(&self.creation_options(caller).await);
-        Ok(self.finish_registration(caller, attestation, "").await?.passkey.unwrap())
-    }
-
     async fn list_passkeys(&self, caller: &Caller) -> Vec<pb::Passkey> {
         let request = pb::ListPasskeysRequest::default();
         self.passkeys(caller).list_passkeys(request).await.unwrap().into_inner().passkeys
@@ -61,11 +30,6 @@ impl Auth {
         let request = pb::UpdatePasskeyRequest { passkey: Some(passkey), update_mask };
         let response = self.passkeys(caller).update_passkey(named("rename-1", request)).await?;
         Ok(response.into_inner().passkey.unwrap())
-    }
-
-    pub(crate) async fn delete_passkey(&self, caller: &Caller, id: &str) -> Result<(), Status> {
-        let request = pb::DeletePasskeyRequest { passkey_id: id.to_owned() };
-        self.passkeys(caller).delete_passkey(named("delete-1", request)).await.map(drop)
     }
 }
 
@@ -120,6 +84,7 @@ async fn options_name_the_account_and_the_passkeys_that_it_has() {
     let mut device = Device::p256();
     let attestation = device.create(&second);
     auth.finish_registration(&caller, attestation, "").await.unwrap();
+    let caller = auth.step_up(&caller, &mut device).await;
     let excluded = auth.creation_options(&caller).await.exclude_credentials;
     assert_eq!(excluded.len(), 1);
     assert_eq!(excluded[0].id, device.credential_id);
@@ -172,6 +137,7 @@ async fn extensions_that_nobody_asked_for_and_a_self_attestation_are_fine() {
     attesting.attests = true;
 
     auth.register_passkey(&caller, &mut extended).await.unwrap();
+    let caller = auth.step_up(&caller, &mut extended).await;
     auth.register_passkey(&caller, &mut attesting).await.unwrap();
 
     let mut forged = Device::p256();
@@ -275,13 +241,15 @@ async fn a_challenge_registers_one_passkey_of_its_session_within_five_minutes() 
     let (mallory, tokens) = auth.person("mallory@example.com").await;
     let mallory = bearer(&mallory, &tokens);
     let options = auth.creation_options(&caller).await;
-    let attestation = Device::p256().create(&options);
+    let mut device = Device::p256();
+    let attestation = device.create(&options);
 
     for other in [&elsewhere, &mallory] {
         let refused = auth.finish_registration(other, attestation.clone(), "").await;
         assert_eq!(violations(&refused.unwrap_err()), ["attestation"]);
     }
     auth.finish_registration(&caller, attestation, "").await.unwrap();
+    let caller = auth.step_up(&caller, &mut device).await;
     let again = Device::p256().create(&options);
     let refused = auth.finish_registration(&caller, again, "").await.unwrap_err();
     assert!(refused.message().contains("answered before"), "{refused}");
@@ -310,7 +278,9 @@ async fn an_account_has_at_most_twenty_even_when_two_come_at_the_same_time() {
     let auth = Auth::start().await;
     let (user, tokens) = auth.person(EMAIL).await;
     let caller = bearer(&user, &tokens);
-    auth.register_passkey(&caller, &mut Device::ed25519()).await.unwrap();
+    let mut device = Device::ed25519();
+    auth.register_passkey(&caller, &mut device).await.unwrap();
+    let caller = auth.step_up(&caller, &mut device).await;
     let (mut one, mut two) = (Device::ed25519(), Device::ed25519());
     let one = one.create(&auth.creation_options(&caller).await);
     let two = two.create(&auth.creation_options(&caller).await);
