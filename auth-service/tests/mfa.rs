@@ -161,6 +161,9 @@ async fn another_authenticator_takes_over_when_it_has_shown_a_code() {
 
     assert!(old_before.is_ok() && new_after.is_ok());
     assert_eq!(reason(&old_after), Reason::SecondFactorFailed);
+    let amr: Vec<String> =
+        auth.scalar("select amr from auth.sessions order by session_id limit 1").await;
+    assert_eq!(amr, ["pwd", "otp", "mfa"]);
     // The codes are the account's, not the authenticator's.
     assert!(codes.is_empty());
     let challenge = auth.challenge(EMAIL).await;

@@ -128,16 +128,31 @@ pub(crate) async fn confirm_totp(
         0 => replace_codes(&mut tx, context, &user).await?,
         _ => Vec::new(),
     };
-    // The session has just proved the factor, and goes on as one that has.
-    let session = sessions::store::lock(&mut tx, session_id).await?;
-    let session = session.filter(|it| it.is_live(now));
-    session.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?;
-    sessions::store::update_authenticated(&mut tx, session_id, None, proof::WITH_TOTP).await?;
+    prove_in_session(&mut tx, context, session_id).await?;
     let new = json!({"made_recovery_codes": codes.len()});
     let change = Change::created("mfa.confirm_totp", "user", user_id, new);
     audit::record(&mut tx, &actor, change).await?;
     tx.commit().await?;
     Ok(codes)
+}
+
+/// Lets a session that has just shown a code go on as one that has.
+async fn prove_in_session(
+    conn: &mut PgConnection,
+    context: &Context,
+    session_id: Uuid,
+) -> Result<()> {
+    let session = sessions::store::lock(conn, session_id).await?;
+    let session = session.filter(|it| it.is_live(context.now()));
+    let session = session.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?;
+    let mut amr: Vec<&str> = session.amr.iter().map(String::as_str).collect();
+    for proved in proof::BY_TOTP {
+        if !amr.contains(proved) {
+            amr.push(proved);
+        }
+    }
+    sessions::store::update_authenticated(conn, session_id, None, &amr).await?;
+    Ok(())
 }
 
 /// Turns the authenticator off.

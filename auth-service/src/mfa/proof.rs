@@ -21,13 +21,15 @@ use crate::{
 /// How a session of a password alone proved who it is (RFC 8176).
 pub(crate) const PASSWORD_ALONE: &[&str] = &["pwd"];
 /// The same of a password and a code of an authenticator.
-pub(super) const WITH_TOTP: &[&str] = &["pwd", "otp", "mfa"];
+const WITH_TOTP: &[&str] = &["pwd", "otp", MFA];
+/// What a code adds to how a session proved who it is.
+pub(super) const BY_TOTP: &[&str] = &["otp", MFA];
 /// The same of a password and a recovery code, for which the standard has no word.
-const WITH_RECOVERY_CODE: &[&str] = &["pwd", "mfa"];
+const WITH_RECOVERY_CODE: &[&str] = &["pwd", MFA];
 /// The same of a password and a passkey. Whether its key is in hardware nobody knows.
-const WITH_PASSKEY: &[&str] = &["pwd", "pop", "user", "mfa"];
+const WITH_PASSKEY: &[&str] = &["pwd", "pop", "user", MFA];
 /// The same of a passkey whose device verified its user: two factors in one.
-pub(crate) const PASSKEY_ALONE: &[&str] = &["pop", "user", "mfa"];
+pub(crate) const PASSKEY_ALONE: &[&str] = &["pop", "user", MFA];
 /// What every way has that proves a second factor.
 pub(super) const MFA: &str = "mfa";
 
