@@ -51,7 +51,7 @@ async fn a_passkey_of_each_algorithm_is_registered_as_it_is() {
         assert_eq!(passkey.transports, ["internal", "hybrid"]);
         assert!(passkey.backed_up && passkey.user_verifying);
         assert!(passkey.create_time.is_some() && passkey.last_use_time.is_none());
-        assert_eq!(auth.list_passkeys(&caller).await, [passkey.clone()]);
+        assert_eq!(auth.list_passkeys(&caller).await, std::slice::from_ref(&passkey));
         let record = auth.audit("passkey.create").await.pop().unwrap();
         record.is_by(&caller);
         assert_eq!(record.entity, ("passkey".to_owned(), passkey.id.clone()));
@@ -76,7 +76,7 @@ async fn options_name_the_account_and_the_passkeys_that_it_has() {
     assert_eq!(first.algorithms, [-7, -8, -257]);
     assert_eq!(first.timeout.unwrap().seconds, 300);
     assert_eq!(first.attestation(), pb::PasskeyAttestationConveyance::None);
-    let selection = first.authenticator_selection.clone().unwrap();
+    let selection = first.authenticator_selection.unwrap();
     assert_eq!(selection.resident_key(), pb::PasskeyResidentKey::Preferred);
     assert_eq!(selection.user_verification(), pb::PasskeyUserVerification::Preferred);
     assert!(first.exclude_credentials.is_empty());

@@ -6,7 +6,7 @@ use ihuman_shared::{Error, Result};
 use super::{
     Checked, Flaw, RelyingParty,
     authenticator_data::{Attested, AuthenticatorData, CREDENTIAL_ID_MAX},
-    cbor,
+    cbor::{self, Map},
     client_data::{ClientData, Purpose},
     parse,
     public_key::PublicKey,
@@ -98,7 +98,7 @@ impl Attestation {
     }
 
     /// The format of the attestation statement, the statement, and the authenticator data.
-    fn parts(&self) -> Checked<(String, Vec<(Value, Value)>, Vec<u8>)> {
+    fn parts(&self) -> Checked<(String, Map, Vec<u8>)> {
         let unreadable = Flaw("has an attestation object that can't be read");
         let mut object = cbor::only(&self.object)?.into_map().map_err(|_| unreadable)?;
         let format = cbor::take(&mut object, "fmt")?.into_text().map_err(|_| unreadable)?;
@@ -109,11 +109,7 @@ impl Attestation {
 }
 
 /// Section 8.2: a statement that the new key signed itself, which browsers leave in.
-fn verify_self_attestation(
-    key: &PublicKey,
-    statement: &mut Vec<(Value, Value)>,
-    signed: &[u8],
-) -> Checked<()> {
+fn verify_self_attestation(key: &PublicKey, statement: &mut Map, signed: &[u8]) -> Checked<()> {
     let algorithm = cbor::take(statement, "alg")?;
     let signature = cbor::take(statement, "sig")?;
     if !statement.is_empty() {

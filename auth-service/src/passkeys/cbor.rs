@@ -7,6 +7,9 @@ use super::{Checked, Flaw};
 /// No structure of WebAuthn is nested deeper (CTAP 2.2 section 8 allows four levels).
 const DEPTH_MAX: usize = 8;
 
+/// The entries of a map, in the order that they came in.
+pub(super) type Map = Vec<(Value, Value)>;
+
 /// The first item, and what follows it.
 pub(super) fn first(bytes: &[u8]) -> Checked<(Value, &[u8])> {
     let mut rest = bytes;
@@ -23,7 +26,7 @@ pub(super) fn only(bytes: &[u8]) -> Checked<Value> {
 }
 
 /// Takes the value of a text key out of a map, where it must be once.
-pub(super) fn take(map: &mut Vec<(Value, Value)>, name: &str) -> Checked<Value> {
+pub(super) fn take(map: &mut Map, name: &str) -> Checked<Value> {
     let mut found = map.extract_if(.., |(key, _)| key.as_text() == Some(name));
     let (first, second) = (found.next(), found.next());
     match (first, second) {
