@@ -10,8 +10,8 @@ use ihuman_shared::{Result, access::Principal, idempotency::Key, page::Page, par
 use tonic::{Request, Response, Status};
 
 use super::{
-    Assertion, Attestation, CreationOptions, Descriptor, Parts, PasskeyName, RequestOptions,
-    challenge::LIFETIME, public_key::ALGORITHMS, store::Passkey,
+    Assertion, Attestation, CreationOptions, Descriptor, Parts, Passkey, PasskeyName,
+    RequestOptions, challenge::LIFETIME, public_key::ALGORITHMS,
 };
 use crate::{context::Context, limits, mfa::RecoveryCode, refusal};
 
