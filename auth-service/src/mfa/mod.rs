@@ -207,16 +207,28 @@ pub(crate) async fn lock_own(
     context: &Context,
     caller: &Principal,
 ) -> Result<(User, State)> {
-    let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
     let user = users::store::lock(conn, caller.user_id).await?;
-    let state = store::get_state(conn, caller.user_id).await?;
-    let session = sessions::store::lock(conn, session_id).await?;
-    let session = session.filter(|it| it.is_live(context.now()));
-    let session = session.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?;
-    if state.enabled && !session.amr.iter().any(|it| it == proof::MFA) {
-        return Err(Error::RecentAuthenticationRequired(RECENT_AUTHENTICATION));
-    }
+    let state = check_proved(conn, context, caller).await?;
     Ok((user, state))
+}
+
+/// Which second factors the caller's account has, if the session has proved one of them.
+///
+/// # Errors
+/// `RecentAuthenticationRequired`, when it has not.
+async fn check_proved(
+    conn: &mut PgConnection,
+    context: &Context,
+    caller: &Principal,
+) -> Result<State> {
+    let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
+    let state = store::get_state(conn, caller.user_id).await?;
+    let amr = sessions::store::find_amr(conn, session_id, context.now()).await?;
+    let amr = amr.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?;
+    match state.enabled && !amr.iter().any(|it| it == proof::MFA) {
+        true => Err(Error::RecentAuthenticationRequired(RECENT_AUTHENTICATION)),
+        false => Ok(state),
+    }
 }
 
 /// Call it whenever a second factor of a locked account has come or gone: says anew

@@ -31,6 +31,8 @@ pub(crate) struct Reset {
 /// they may be of who has the lost ones.
 pub(crate) async fn reset(context: &Context, caller: &Principal, user_id: Uuid) -> Result<Reset> {
     let mut tx = context.db.begin().await?;
+    // One's own account too can be named here.
+    super::check_proved(&mut tx, context, caller).await?;
     let user = users::store::lock(&mut tx, user_id).await?;
     if user.is_administrator() && !caller.is_admin() {
         return Err(Error::NotAllowed("only administrators may reset an administrator's"));
