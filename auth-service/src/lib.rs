@@ -8,6 +8,7 @@ mod context;
 mod limits;
 mod locks;
 mod mfa;
+mod passkeys;
 mod passwords;
 mod refusal;
 mod rekey;
@@ -48,6 +49,7 @@ pub async fn stack(platform: &Platform, config: &IdentityConfig) -> anyhow::Resu
         .service(user_imports::rpc::server(&context))
         .service(locks::rpc::server(&context))
         .service(mfa::rpc::server(&context))
+        .service(passkeys::rpc::server(&context))
         .service(access::rpc::server(&context)?)
         .service(settings::rpc::server(&context))
         .service(revocations::rpc::server(platform))

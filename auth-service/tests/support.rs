@@ -10,7 +10,8 @@ use clap::Parser;
 use ihuman_proto::auth::v1::{
     self as pb, access_service_client::AccessServiceClient,
     api_key_service_client::ApiKeyServiceClient, auth_service_client::AuthServiceClient,
-    lock_service_client::LockServiceClient, revocation_service_client::RevocationServiceClient,
+    lock_service_client::LockServiceClient, passkey_service_client::PasskeyServiceClient,
+    revocation_service_client::RevocationServiceClient,
     session_service_client::SessionServiceClient, setting_service_client::SettingServiceClient,
     signing_key_service_client::SigningKeyServiceClient,
     user_import_service_client::UserImportServiceClient, user_service_client::UserServiceClient,
@@ -112,6 +113,10 @@ impl Auth {
 
     pub(crate) fn locks(&self, caller: &Caller) -> LockServiceClient<Known> {
         LockServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
+    }
+
+    pub(crate) fn passkeys(&self, caller: &Caller) -> PasskeyServiceClient<Known> {
+        PasskeyServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
     }
 
     pub(crate) fn user_imports(&self, caller: &Caller) -> UserImportServiceClient<Known> {

@@ -5,6 +5,7 @@ mod complete;
 mod login;
 mod opaque;
 mod opening;
+mod passkey_login;
 mod reauthenticate;
 mod refresh;
 pub(crate) mod rpc;
@@ -25,9 +26,10 @@ use serde_json::json;
 use uuid::Uuid;
 
 pub(crate) use self::{
+    challenge::begin_passkey_login,
     complete::complete_login,
     login::login,
-    reauthenticate::reauthenticate,
+    reauthenticate::{begin_reauthentication, reauthenticate},
     refresh::refresh,
     tokens::{SUCCESSORS, TokenIssuer},
 };

@@ -22,7 +22,7 @@ use uuid::Uuid;
 use self::store::State;
 pub(crate) use self::{
     enrollment::Enrollment,
-    proof::{FactorProof, PASSWORD_ALONE, prove},
+    proof::{Claim, FactorProof, PASSKEY_ALONE, PASSWORD_ALONE, prove},
     recovery::RecoveryCode,
     reset::reset,
     totp::TotpCode,
@@ -51,6 +51,7 @@ const NOT_THE_CODE: &str = "must be what the authenticator says now, and not use
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Factor {
     Totp,
+    Passkey,
     RecoveryCode,
 }
 
@@ -58,8 +59,9 @@ impl State {
     /// What a login may prove.
     pub(crate) fn factors(&self) -> Vec<Factor> {
         let totp = self.totp_confirmed_at.is_some().then_some(Factor::Totp);
+        let passkey = (self.passkeys > 0).then_some(Factor::Passkey);
         let recovery_code = (self.recovery_codes_left > 0).then_some(Factor::RecoveryCode);
-        totp.into_iter().chain(recovery_code).collect()
+        totp.into_iter().chain(passkey).chain(recovery_code).collect()
     }
 }
 
@@ -244,14 +246,35 @@ pub(crate) async fn changed(conn: &mut PgConnection, user: &User) -> Result<Stat
     store::get_state(conn, user.user_id).await
 }
 
+/// Codes to give to a locked account that has none; none for one that has some.
+pub(crate) async fn missing_codes(
+    conn: &mut PgConnection,
+    user_id: Uuid,
+) -> Result<Vec<RecoveryCode>> {
+    match store::get_state(conn, user_id).await?.recovery_codes_left {
+        0 => RecoveryCode::generate_all(),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Gives an account `codes` in place of those that it has.
+pub(crate) async fn give_codes(
+    conn: &mut PgConnection,
+    context: &Context,
+    user_id: Uuid,
+    codes: &[RecoveryCode],
+) -> Result<()> {
+    let hashes: Vec<Vec<u8>> = codes.iter().map(|it| it.hash(user_id)).collect();
+    store::delete_recovery_codes(conn, user_id).await?;
+    store::insert_recovery_codes(conn, user_id, &hashes, context.now()).await
+}
+
 async fn replace_codes(
     conn: &mut PgConnection,
     context: &Context,
     user: &User,
 ) -> Result<Vec<RecoveryCode>> {
     let codes = RecoveryCode::generate_all()?;
-    let hashes: Vec<Vec<u8>> = codes.iter().map(|it| it.hash(user.user_id)).collect();
-    store::delete_recovery_codes(conn, user.user_id).await?;
-    store::insert_recovery_codes(conn, user.user_id, &hashes, context.now()).await?;
+    give_codes(conn, context, user.user_id, &codes).await?;
     Ok(codes)
 }

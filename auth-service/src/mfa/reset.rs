@@ -12,7 +12,7 @@ use super::store;
 use crate::{
     auth,
     context::Context,
-    passwords,
+    passkeys, passwords,
     revocations::{self, Revoked},
     sessions, users,
 };
@@ -42,6 +42,7 @@ pub(crate) async fn reset(context: &Context, caller: &Principal, user_id: Uuid) 
         return Ok(Reset::default());
     }
     store::delete_totp(&mut tx, user_id).await?;
+    passkeys::store::delete_of_user(&mut tx, user_id).await?;
     store::delete_recovery_codes(&mut tx, user_id).await?;
     auth::store::challenge::delete_of_user(&mut tx, user_id).await?;
     let ended_password = before.password_is_short;

@@ -82,7 +82,8 @@ pub struct Claims {
     pub exp: i64,
     /// When the session last proved its factors, in seconds since 1970.
     pub auth_time: i64,
-    /// How it did (RFC 8176): `pwd`, and `otp` and `mfa` with a second factor.
+    /// How it did (RFC 8176): `pwd`, `otp`, and `pop` and `user` by a passkey; and `mfa`
+    /// with a second factor.
     pub amr: Vec<String>,
     /// The account's role.
     pub role: String,
