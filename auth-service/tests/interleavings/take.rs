@@ -103,8 +103,9 @@ impl World {
     /// Mostly one of the last, which are the ones that may still work.
     fn refresh_token(&self, number: usize) -> Option<usize> {
         let count = self.model.refresh_tokens.len();
-        let back = if number % 4 == 0 { number } else { number % 3 };
-        Some(count - 1 - back.checked_rem(count)?)
+        let back = if number.is_multiple_of(4) { number } else { number % 3 };
+        let back = back.checked_rem(count)?;
+        Some(count - 1 - back)
     }
 
     async fn login(&mut self, replica: usize, user: usize) -> Outcome {
