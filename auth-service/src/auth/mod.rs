@@ -19,6 +19,8 @@ use ihuman_shared::{
 use serde_json::json;
 use uuid::Uuid;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use self::tokens::RefreshToken;
 pub(crate) use self::{
     login::login,
     refresh::refresh,
