@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use ihuman_proto::{
     auth::v1::{
-        LoginRequest, LoginResponse, api_key_service_client::ApiKeyServiceClient,
-        auth_service_client::AuthServiceClient, user_service_client::UserServiceClient,
+        LoginRequest, LoginResponse, access_service_client::AccessServiceClient,
+        api_key_service_client::ApiKeyServiceClient, auth_service_client::AuthServiceClient,
+        user_service_client::UserServiceClient,
     },
     catalog::v1::{
         audit_service_client::AuditServiceClient, execution_service_client::ExecutionServiceClient,
@@ -108,6 +109,10 @@ impl Clients {
 
     pub(crate) fn users(&self) -> UserServiceClient<Connection> {
         UserServiceClient::new(self.connect(&self.auth))
+    }
+
+    pub(crate) fn access(&self) -> AccessServiceClient<Connection> {
+        AccessServiceClient::new(self.connect(&self.auth))
     }
 
     pub(crate) fn api_keys(&self) -> ApiKeyServiceClient<Connection> {
