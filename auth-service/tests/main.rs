@@ -14,6 +14,7 @@ mod directory;
 mod explain;
 mod extra_permissions;
 mod housekeeping;
+mod interleavings;
 mod key_rotation;
 mod key_terms;
 mod locks;

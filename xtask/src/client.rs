@@ -114,6 +114,10 @@ impl Clients {
         UserServiceClient::new(self.connect(&self.auth))
     }
 
+    pub(crate) fn access(&self) -> AccessServiceClient<Connection> {
+        AccessServiceClient::new(self.connect(&self.auth))
+    }
+
     pub(crate) fn api_keys(&self) -> ApiKeyServiceClient<Connection> {
         ApiKeyServiceClient::new(self.connect(&self.auth))
     }
