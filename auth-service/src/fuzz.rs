@@ -17,13 +17,15 @@ use uuid::Uuid;
 use crate::{
     auth::RefreshToken,
     locks::{DeviceToken, Devices},
-    passwords::{Attempt, Candidate},
+    mfa::{RecoveryCode, TotpCode, totp::TotpSecret},
+    passkeys,
+    passwords::{Attempt, Candidate, Proposal},
     user_imports::ForeignHash,
     users::Email,
 };
 
 /// What there is to fuzz.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 12] = [
     Target { name: "access_token", seeds: fuzz::access_tokens, check: fuzz::access_token },
     Target { name: "api_key", seeds: fuzz::api_keys, check: fuzz::api_key },
     Target { name: "authorization_header", seeds: fuzz::headers, check: fuzz::header },
@@ -32,6 +34,18 @@ pub const TARGETS: [Target; 8] = [
     Target { name: "device_token", seeds: device_tokens, check: device_token },
     Target { name: "imported_hash", seeds: imported_hashes, check: imported_hash },
     Target { name: "registration", seeds: registrations, check: registration },
+    Target { name: "totp_code", seeds: totp_codes, check: totp_code },
+    Target { name: "recovery_code", seeds: recovery_codes, check: recovery_code },
+    Target {
+        name: "passkey_registration",
+        seeds: passkeys::fuzz::objects,
+        check: passkeys::fuzz::registration,
+    },
+    Target {
+        name: "passkey_assertion",
+        seeds: passkeys::fuzz::assertions,
+        check: passkeys::fuzz::assertion,
+    },
 ];
 
 const FILTER: &str = "this list";
@@ -145,10 +159,42 @@ fn registration(input: &[u8]) {
         let again = Email::parse("it", email.as_str().to_owned()).expect("what was read");
         assert_eq!(again.as_str(), email.as_str());
     }
-    if let Ok(candidate) = Candidate::parse("it", text.to_owned()) {
+    if let Ok(proposal) = Proposal::parse("it", text.to_owned()) {
         let attempt = Attempt::parse("it", text.to_owned()).expect("a password can be tried");
-        assert!(candidate.is(&attempt));
+        assert!(proposal.is(&attempt));
+        let stands_alone = Candidate::parse("it", text.to_owned()).is_ok();
+        assert_eq!(proposal.beside(false).is_ok(), stands_alone);
     }
+}
+
+/// The codes of the first three steps under the secret of RFC 4226 appendix D.
+const CODES: [&str; 3] = ["755224", "287082", "359152"];
+
+fn totp_codes() -> Vec<Vec<u8>> {
+    bytes([CODES[0], "287 082", " 359152 ", "969429"])
+}
+
+/// Of a million codes, those of three steps are good.
+fn totp_code(input: &[u8]) {
+    let Ok(text) = from_utf8(input) else { return };
+    let Ok(code) = TotpCode::parse("it", text) else { return };
+    let secret = TotpSecret::read(b"12345678901234567890").expect("20 bytes");
+    let now = DateTime::from_timestamp(30, 0).expect("a time");
+    let typed = text.replace(' ', "");
+    let step = CODES.iter().position(|it| *it == typed);
+    assert_eq!(secret.step_of(&code, now), step.map(|it| it as i64));
+}
+
+fn recovery_codes() -> Vec<Vec<u8>> {
+    bytes(["01k9v-m0qz8-rx2t7", "OIK9V M0QZ8 RX2T7", "01k9vm0qz8rx2t7"])
+}
+
+/// A code that was read is the same when it is read as it is shown.
+fn recovery_code(input: &[u8]) {
+    let Ok(text) = from_utf8(input) else { return };
+    let Ok(code) = RecoveryCode::parse("it", text) else { return };
+    let again = RecoveryCode::parse("it", &code.text()).expect("a code as it is shown");
+    assert_eq!(again.hash(Uuid::nil()), code.hash(Uuid::nil()));
 }
 
 #[cfg(test)]

@@ -134,10 +134,6 @@ impl Clients {
         LockServiceClient::new(self.connect(&self.auth))
     }
 
-    pub(crate) fn access(&self) -> AccessServiceClient<Connection> {
-        AccessServiceClient::new(self.connect(&self.auth))
-    }
-
     pub(crate) fn signing_keys(&self) -> SigningKeyServiceClient<Connection> {
         SigningKeyServiceClient::new(self.connect(&self.auth))
     }

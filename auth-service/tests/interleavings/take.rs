@@ -246,7 +246,7 @@ impl World {
             Rival::RevokeOthers => {
                 let request = pb::RevokeOtherSessionsRequest {};
                 let answer = auth.sessions(caller).revoke_other_sessions(request).await?;
-                return Ok(Some(answer.into_inner().revoked_sessions as usize));
+                return Ok(Some(answer.into_inner().revoked_session_count as usize));
             }
             Rival::ChangePassword => {
                 let current_password = user.password().to_owned();
