@@ -1,5 +1,7 @@
 //! Everything that differs between one deployment of auth-service and another.
 
+mod mail;
+
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
@@ -8,6 +10,8 @@ use ihuman_shared::{
     telemetry::TelemetryConfig,
 };
 
+pub(crate) use self::mail::{MailSettings, SmtpServer};
+pub use self::mail::{EmailVerification, MailConfig, MailTransport, SmtpTls};
 use crate::passwords::stored::{LANES_MAX, MEMORY_MAX, PASSES_MAX};
 
 /// Accounts, sessions, tokens, API keys, users and settings over gRPC, gRPC-Web and JSON.
@@ -36,7 +40,7 @@ pub struct Config {
 }
 
 /// The rules of accounts and credentials.
-#[derive(clap::Args, Clone, Debug)]
+#[derive(clap::Args, Clone)]
 #[command(next_help_heading = "Identity")]
 pub struct IdentityConfig {
     /// How long an access token lasts, as in "1h".
@@ -67,6 +71,10 @@ pub struct IdentityConfig {
     /// How passwords are stored.
     #[command(flatten)]
     pub passwords: PasswordConfig,
+
+    /// Whether mail is sent, and what for.
+    #[command(flatten)]
+    pub mail: MailConfig,
 }
 
 /// How passwords are stored: with Argon2id, and no weaker than the first choice of

@@ -5,8 +5,11 @@ mod api_keys;
 mod auth;
 pub mod config;
 mod context;
+mod emails;
 mod limits;
 mod locks;
+mod mail;
+mod password_resets;
 mod passwords;
 mod refusal;
 mod rekey;
@@ -39,8 +42,11 @@ pub async fn stack(platform: &Platform, config: &IdentityConfig) -> anyhow::Resu
     let context = Context::new(platform, config).await?;
     revocations::housekeeping::start(platform);
     signing_keys::rotation::start(platform, &context);
+    mail::sender::start(platform, &context);
     Ok(Stack::new()
         .service(auth::rpc::server(&context))
+        .service(emails::rpc::server(&context))
+        .service(password_resets::rpc::server(&context))
         .service(sessions::rpc::server(&context))
         .service(api_keys::rpc::server(&context))
         .service(users::rpc::server(&context))

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     context::Context,
+    emails,
     locks::{self, Counted, DeviceToken, Subject},
     passwords::{Attempt, Verdict},
     sessions::{self, store::NewSession},
@@ -52,7 +53,7 @@ struct Proved {
 /// from now on.
 ///
 /// # Errors
-/// `Unauthenticated`; `TooManyFailures`, whatever the password is, while it must wait.
+/// `Unauthenticated`; `EmailNotVerified`, after a right password; `TooManyFailures`, whatever the password is, while it must wait.
 pub(crate) async fn login(
     context: &Context,
     credentials: &Credentials,
@@ -104,6 +105,11 @@ async fn prove(
     let hash = active.as_ref().and_then(|it| it.password_hash.as_deref());
     let verdict = counted.verify(context, attempt, hash).await?;
     let (Verdict::Good { renewed }, Some(login)) = (verdict, active) else { return Ok(None) };
+    if let Err(error) = emails::check_verified(context, &login) {
+        // It was not wrong.
+        counted.take_back(context).await?;
+        return Err(error);
+    }
     let Login { user_id, password_hash, .. } = login;
     Ok(password_hash.map(|hash| Proved { user_id, hash, renewed }))
 }

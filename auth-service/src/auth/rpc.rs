@@ -56,7 +56,7 @@ impl AuthService for Auth {
         let registration = Registration { email, password, display_name };
         let user = super::register(&self.0, registration, key, &origin).await?;
 
-        Ok(Response::new(pb::RegisterResponse { user: Some(user.into()) }))
+        Ok(Response::new(pb::RegisterResponse { user: user.map(Into::into) }))
     }
 
     async fn login(

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::store;
-use crate::{auth, locks, sessions, user_imports};
+use crate::{auth, emails, locks, mail, sessions, user_imports};
 
 /// How often to clean up, before the jitter.
 const EVERY: Duration = Duration::from_secs(60);
@@ -49,7 +49,9 @@ pub async fn sweep(db: &PgPool, now: DateTime<Utc>) -> Result<u64> {
         + sessions::store::delete_ended(&mut tx, now - KEPT_FOR).await?
         + auth::store::delete_expired(&mut tx, now - KEPT_FOR).await?
         + locks::forget_old(&mut tx, now).await?
-        + user_imports::forget_old(&mut tx).await?;
+        + user_imports::forget_old(&mut tx).await?
+        + mail::forget_old(&mut tx, now).await?
+        + emails::forget_old(&mut tx, now).await?;
     tx.commit().await?;
     Ok(rows)
 }

@@ -1,0 +1,418 @@
+//! Verifying addresses, and changing them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use chrono::TimeDelta;
+use ihuman_proto::{auth::v1 as pb, error::v1::ErrorReason as Reason};
+use ihuman_shared::{
+    access::Role,
+    testing::{Caller, reason, violations},
+};
+use tokio::sync::Barrier;
+use tonic::{Code, Response, Status};
+
+use crate::{
+    mail::Mailing as _,
+    smtp::{Deed, Mail, SmtpServer},
+    support::{Auth, EMAIL, PASSWORD, bearer, registration},
+};
+
+const NEW_EMAIL: &str = "ann.miller@example.net";
+const REQUIRED: [&str; 2] = ["--email-verification", "required"];
+
+/// An answer with all that differs by chance taken out.
+pub(crate) fn answer<T: std::fmt::Debug>(response: Result<Response<T>, Status>) -> String {
+    let mut response = response.unwrap();
+    for name in ["date", "x-request-id", "ratelimit-remaining", "ratelimit-reset"] {
+        response.metadata_mut().remove(name);
+    }
+    format!("{:?} {:?}", response.metadata(), response.get_ref())
+}
+
+impl Auth {
+    async fn sign_up(&self, email: &str) -> String {
+        answer(self.auth().register(registration(email)).await)
+    }
+
+    async fn verify_email(&self, token: &str) -> Result<(), Status> {
+        let request = pb::VerifyEmailRequest { token: token.to_owned() };
+        self.emails().verify_email(request).await.map(drop)
+    }
+
+    async fn change_email(&self, caller: &Caller, new_email: &str) -> Result<String, Status> {
+        let request = pb::ChangeEmailRequest { new_email: new_email.to_owned() };
+        let response = self.emails_as(caller).change_email(request).await?;
+        Ok(answer(Ok(response)))
+    }
+
+    async fn confirm_change(&self, token: &str) -> Result<(), Status> {
+        let request = pb::ConfirmEmailChangeRequest { token: token.to_owned() };
+        self.emails().confirm_email_change(request).await.map(drop)
+    }
+
+    /// A verified person, where addresses must be verified.
+    async fn verified(&self, server: &SmtpServer, email: &str) -> (pb::User, pb::Tokens) {
+        self.sign_up(email).await;
+        self.verify_email(&server.next().await.token()).await.unwrap();
+        let request = crate::support::login(email, PASSWORD, "");
+        let response = self.auth().login(request).await.unwrap().into_inner();
+        (response.user.unwrap(), response.tokens.unwrap())
+    }
+}
+
+fn about(mail: &Mail) -> (String, String) {
+    (mail.to.join(" "), mail.header("Subject"))
+}
+
+fn to(email: &str, subject: &str) -> (String, String) {
+    (format!("TO:<{email}>"), subject.to_owned())
+}
+
+#[tokio::test]
+async fn nobody_logs_in_before_the_address_is_verified_where_that_is_required() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&REQUIRED).await;
+
+    auth.sign_up(EMAIL).await;
+    let mail = server.next().await;
+    let early = auth.login_with(EMAIL, PASSWORD).await.unwrap_err();
+    let wrong = auth.login_with(EMAIL, "a wrong password, long enough").await.unwrap_err();
+    auth.verify_email(&mail.token()).await.unwrap();
+    let request = crate::support::login(EMAIL, PASSWORD, "");
+    let user = auth.auth().login(request).await.unwrap().into_inner().user.unwrap();
+
+    assert_eq!(about(&mail), to(EMAIL, "Verify your e-mail address"));
+    let link = format!("https://app.example.com/verify-email#token={}", mail.token());
+    assert!(mail.body().contains(&link));
+    let seen = (early.code(), reason(&early));
+    assert_eq!(seen, (Code::FailedPrecondition, Reason::EmailNotVerified));
+    assert_eq!(reason(&wrong), Reason::LoginFailed);
+    let verified = user.email_verify_time.unwrap();
+    assert!(verified.seconds >= user.create_time.unwrap().seconds);
+    let record = auth.audited("user.verify_email").await;
+    assert_eq!(record.entity.1, user.id);
+    assert!(!auth.audit_text().await.contains(&mail.token()));
+}
+
+#[tokio::test]
+async fn a_right_password_is_no_failure_before_the_address_is_verified() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&REQUIRED).await;
+    auth.sign_up(EMAIL).await;
+
+    for _ in 0..6 {
+        let status = auth.login_with(EMAIL, PASSWORD).await.unwrap_err();
+        assert_eq!(reason(&status), Reason::EmailNotVerified);
+    }
+    assert_eq!(auth.scalar::<i64>("select count(*) from auth.sessions").await, 0);
+}
+
+#[tokio::test]
+async fn registering_says_the_same_for_a_free_address_and_for_one_that_is_taken() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&REQUIRED).await;
+    let admin = auth.credentials.person(Role::Admin).await;
+    auth.verified(&server, EMAIL).await;
+    let (closed, _) = auth.verified(&server, "closed@example.com").await;
+    let close = pb::DeactivateUserRequest { user_id: closed.id };
+    auth.users(&admin).deactivate_user(close).await.unwrap();
+
+    let free = auth.sign_up("new@example.com").await;
+    let first = server.next().await;
+    let taken = auth.sign_up("ANN@example.com").await;
+    let second = server.next().await;
+    let unverified = auth.sign_up("new@example.com").await;
+    let third = server.next().await;
+    let deactivated = auth.sign_up("closed@example.com").await;
+    auth.quiet().await;
+
+    assert!(free.contains("RegisterResponse { user: None }"), "{free}");
+    assert_eq!([&taken, &unverified, &deactivated], [&free; 3]);
+    assert_eq!(about(&first), to("new@example.com", "Verify your e-mail address"));
+    assert_eq!(about(&second), to(EMAIL, "You have an account already"));
+    // Whoever registered first may be a stranger: no link that would let them in.
+    assert_eq!(about(&third), to("new@example.com", "You have an account already"));
+    assert!(!second.body().contains("#token") && !third.body().contains("#token"));
+    assert_eq!(server.left(), 0);
+    // The account is as it was.
+    assert!(auth.login_with(EMAIL, PASSWORD).await.is_ok());
+    assert_eq!(auth.audit("user.registration_attempt").await.len(), 3);
+    assert_eq!(auth.audit("user.register").await.len(), 3);
+}
+
+#[tokio::test]
+async fn registering_takes_as_long_for_a_free_address_as_for_one_that_is_taken() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&REQUIRED).await;
+    auth.sign_up(EMAIL).await;
+    let (mut free, mut taken) = (Vec::new(), Vec::new());
+
+    for n in 0..15 {
+        for (email, times) in [(format!("{n}@example.com"), &mut free), (EMAIL.to_owned(), &mut taken)] {
+            let started = Instant::now();
+            auth.sign_up(&email).await;
+            times.push(started.elapsed());
+        }
+    }
+
+    let median = |mut times: Vec<Duration>| {
+        times.sort();
+        times[times.len() / 2]
+    };
+    let (free, taken) = (median(free), median(taken));
+    let slack = Duration::from_millis(20);
+    assert!(free < taken * 2 + slack && taken < free * 2 + slack, "{free:?} {taken:?}");
+}
+
+#[tokio::test]
+async fn a_retry_with_the_same_request_id_sends_no_second_mail() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&REQUIRED).await;
+    let request = || pb::RegisterRequest {
+        request_id: "0190f3f0-0000-7000-8000-000000000001".to_owned(),
+        ..registration(EMAIL)
+    };
+
+    let first = answer(auth.auth().register(request()).await);
+    auth.quiet().await;
+    let second = answer(auth.auth().register(request()).await);
+    auth.quiet().await;
+
+    assert_eq!(first, second);
+    assert_eq!(server.left(), 1);
+}
+
+#[tokio::test]
+async fn where_it_is_not_required_registering_is_as_before_and_verifying_is_possible() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&[]).await;
+    let (user, tokens) = auth.person(EMAIL).await;
+    let taken = auth.auth().register(registration(EMAIL)).await.unwrap_err();
+    auth.quiet().await;
+    assert_eq!(server.left(), 0);
+
+    auth.ask_to_verify(EMAIL).await;
+    auth.verify_email(&server.next().await.token()).await.unwrap();
+    // There is nothing left to verify.
+    auth.ask_to_verify(EMAIL).await;
+    auth.quiet().await;
+
+    assert_eq!(reason(&taken), Reason::AlreadyExists);
+    assert_eq!(user.email_verify_time, None);
+    let shown = auth.accepts(&bearer(&user, &tokens)).await.unwrap().user.unwrap();
+    assert!(shown.email_verify_time.is_some());
+    assert_eq!(server.left(), 0);
+}
+
+#[tokio::test]
+async fn asking_for_another_mail_says_nothing_about_the_account() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&REQUIRED).await;
+    auth.verified(&server, "verified@example.com").await;
+    auth.sign_up(EMAIL).await;
+    let first = server.next().await.token();
+    auth.quiet().await;
+
+    let mut answers = Vec::new();
+    for email in [EMAIL, "verified@example.com", "nobody@example.com"] {
+        let request = pb::SendEmailVerificationRequest { email: email.to_owned() };
+        answers.push(answer(auth.emails().send_email_verification(request).await));
+    }
+    let second = server.next().await.token();
+    auth.quiet().await;
+    let ended = auth.verify_email(&first).await.unwrap_err();
+    auth.verify_email(&second).await.unwrap();
+
+    assert_eq!([&answers[1], &answers[2]], [&answers[0]; 2]);
+    assert_eq!((server.left(), reason(&ended)), (0, Reason::EmailTokenInvalid));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_verifies_once_and_for_a_day() {
+    let server = SmtpServer::start().await;
+    let auth = Arc::new(server.auth(&REQUIRED).await);
+    auth.sign_up(EMAIL).await;
+    let token = server.next().await.token();
+    auth.service.clock.advance(TimeDelta::hours(24));
+    let late = auth.verify_email(&token).await.unwrap_err();
+    auth.ask_to_verify(EMAIL).await;
+    let token = server.next().await.token();
+    auth.service.clock.advance(TimeDelta::hours(23));
+
+    let start = Arc::new(Barrier::new(16));
+    let uses: Vec<_> = (0..16)
+        .map(|_| {
+            let (auth, start, token) = (Arc::clone(&auth), Arc::clone(&start), token.clone());
+            tokio::spawn(async move {
+                start.wait().await;
+                auth.verify_email(&token).await
+            })
+        })
+        .collect();
+    let mut refused = Vec::new();
+    for used in uses {
+        refused.extend(used.await.unwrap().err());
+    }
+
+    assert_eq!((reason(&late), refused.len()), (Reason::EmailTokenInvalid, 15));
+    assert!(refused.iter().all(|it| reason(it) == Reason::EmailTokenInvalid));
+    assert_eq!(auth.audit("user.verify_email").await.len(), 1);
+}
+
+#[tokio::test]
+async fn who_is_imported_as_verified_or_resets_the_password_logs_in() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&REQUIRED).await;
+    let admin = auth.credentials.person(Role::Admin).await;
+    auth.sign_up(EMAIL).await;
+    server.next().await;
+    let hash: String = auth.scalar("select password_hash from auth.users where email like 'ann%'").await;
+    let user = |email: &str, email_verified| pb::ImportedUser {
+        email: email.to_owned(),
+        display_name: "Somebody".to_owned(),
+        role: 0,
+        email_verified,
+        password_hash: Some(pb::imported_user::PasswordHash::Argon2(hash.clone())),
+    };
+    let users = vec![user("yes@example.com", true), user("no@example.com", false)];
+    let request = pb::ImportUsersRequest { users, request_id: String::new() };
+    auth.user_imports(&admin).import_users(request).await.unwrap();
+
+    let no = auth.login_with("no@example.com", PASSWORD).await.unwrap_err();
+    assert!(auth.login_with("yes@example.com", PASSWORD).await.is_ok());
+    auth.ask_for_reset("no@example.com").await;
+    let new_password = "a kettle that sings at dawn".to_owned();
+    let reset = pb::ResetPasswordRequest { token: server.next().await.token(), new_password };
+    auth.password_resets().reset_password(reset.clone()).await.unwrap();
+
+    assert_eq!(reason(&no), Reason::EmailNotVerified);
+    assert!(auth.login_with("no@example.com", &reset.new_password).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_address_changes_when_the_new_one_confirms_and_the_old_one_is_told() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&REQUIRED).await;
+    let (user, tokens) = auth.verified(&server, EMAIL).await;
+    let caller = bearer(&user, &tokens);
+
+    auth.change_email(&caller, NEW_EMAIL).await.unwrap();
+    let asked = server.next().await;
+    let before = auth.accepts(&caller).await.unwrap().user.unwrap();
+    auth.confirm_change(&asked.token()).await.unwrap();
+    let told = server.next().await;
+    let again = auth.confirm_change(&asked.token()).await.unwrap_err();
+    let after = auth.accepts(&caller).await.unwrap().user.unwrap();
+    let old = auth.login_with(EMAIL, PASSWORD).await.unwrap_err();
+
+    assert_eq!(about(&asked), to(NEW_EMAIL, "Confirm your new e-mail address"));
+    assert_eq!(about(&told), to(EMAIL, "Your e-mail address was changed"));
+    assert!(!told.body().contains(NEW_EMAIL));
+    assert_eq!((before.email.as_str(), after.email.as_str()), (EMAIL, NEW_EMAIL));
+    assert!(after.email_verify_time.unwrap().seconds >= before.email_verify_time.unwrap().seconds);
+    assert_eq!((reason(&again), reason(&old)), (Reason::EmailTokenInvalid, Reason::LoginFailed));
+    assert!(auth.login_with(NEW_EMAIL, PASSWORD).await.is_ok());
+    auth.audited("user.request_email_change").await.is_by(&caller);
+    let record = auth.audited("user.change_email").await;
+    assert_eq!(record.old_values.unwrap()["email"], EMAIL);
+    assert_eq!(record.new_values.unwrap()["email"], NEW_EMAIL);
+    assert!(!auth.audit_text().await.contains(&asked.token()));
+}
+
+#[tokio::test]
+async fn a_taken_address_gets_the_same_answer_and_no_mail() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&[]).await;
+    let (user, tokens) = auth.person(EMAIL).await;
+    let caller = bearer(&user, &tokens);
+    auth.register("bob@example.com").await;
+
+    let taken = auth.change_email(&caller, "BOB@example.com").await.unwrap();
+    auth.quiet().await;
+    assert_eq!(server.left(), 0);
+    let free = auth.change_email(&caller, NEW_EMAIL).await.unwrap();
+    server.next().await;
+    let own = auth.change_email(&caller, EMAIL).await.unwrap_err();
+    let malformed = auth.change_email(&caller, "nobody").await.unwrap_err();
+
+    assert_eq!(taken, free);
+    assert_eq!(violations(&own), ["new_email"]);
+    assert_eq!(violations(&malformed), ["new_email"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_accounts_that_want_an_address_one_gets_it() {
+    let server = SmtpServer::start().await;
+    let auth = Arc::new(server.auth(&[]).await);
+    let mut tokens = Vec::new();
+    for email in [EMAIL, "bob@example.com"] {
+        let (user, session) = auth.person(email).await;
+        auth.change_email(&bearer(&user, &session), NEW_EMAIL).await.unwrap();
+        tokens.push(server.next().await.token());
+    }
+
+    let start = Arc::new(Barrier::new(2));
+    let uses: Vec<_> = tokens
+        .into_iter()
+        .map(|token| {
+            let (auth, start) = (Arc::clone(&auth), Arc::clone(&start));
+            tokio::spawn(async move {
+                start.wait().await;
+                auth.confirm_change(&token).await
+            })
+        })
+        .collect();
+    let mut refused = Vec::new();
+    for used in uses {
+        refused.extend(used.await.unwrap().err());
+    }
+
+    assert_eq!(refused.len(), 1);
+    assert_eq!(reason(&refused[0]), Reason::AlreadyExists);
+    let owners: i64 =
+        auth.scalar("select count(*) from auth.users where email = 'ann.miller@example.net'").await;
+    assert_eq!(owners, 1);
+}
+
+#[tokio::test]
+async fn a_change_of_the_password_ends_a_change_of_the_address_that_waits() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&[]).await;
+    let (user, tokens) = auth.person(EMAIL).await;
+    // A thief of the session wants the account.
+    auth.change_email(&bearer(&user, &tokens), "thief@example.com").await.unwrap();
+    let stolen = server.next().await.token();
+
+    auth.ask_for_reset(EMAIL).await;
+    let new_password = "a kettle that sings at dawn".to_owned();
+    let reset = pb::ResetPasswordRequest { token: server.next().await.token(), new_password };
+    auth.password_resets().reset_password(reset).await.unwrap();
+    let refused = auth.confirm_change(&stolen).await.unwrap_err();
+
+    assert_eq!(reason(&refused), Reason::EmailTokenInvalid);
+}
+
+#[tokio::test]
+async fn a_mail_that_comes_late_does_not_end_the_token_of_a_later_one() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&[]).await;
+    let (user, tokens) = auth.person(EMAIL).await;
+    let caller = bearer(&user, &tokens);
+    server.does(&[Deed::Refuse("450 later")]);
+    auth.change_email(&caller, "first@example.com").await.unwrap();
+    auth.until("select count(*) = 1 from auth.mails where last_error <> ''").await;
+
+    auth.change_email(&caller, "second@example.com").await.unwrap();
+    let second = server.next().await;
+    auth.advance(TimeDelta::seconds(11)).await;
+    auth.quiet().await;
+    auth.confirm_change(&second.token()).await.unwrap();
+
+    assert_eq!(second.to, ["TO:<second@example.com>"]);
+    let shown = auth.accepts(&caller).await.unwrap().user.unwrap();
+    assert_eq!(shown.email, "second@example.com");
+    assert_eq!(server.next().await.to, [format!("TO:<{EMAIL}>")]);
+}
