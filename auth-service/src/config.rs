@@ -10,8 +10,8 @@ use ihuman_shared::{
     telemetry::TelemetryConfig,
 };
 
-pub(crate) use self::mail::{MailSettings, SmtpServer};
 pub use self::mail::{EmailVerification, MailConfig, MailTransport, SmtpTls};
+pub(crate) use self::mail::{MailSettings, SmtpServer};
 use crate::passwords::stored::{LANES_MAX, MEMORY_MAX, PASSES_MAX};
 
 /// Accounts, sessions, tokens, API keys, users and settings over gRPC, gRPC-Web and JSON.

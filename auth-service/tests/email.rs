@@ -1,4 +1,4 @@
-//! Verifying addresses, and changing them.
+//! Verifying that an address belongs to whoever registers with it.
 
 use std::{
     sync::Arc,
@@ -7,21 +7,18 @@ use std::{
 
 use chrono::TimeDelta;
 use ihuman_proto::{auth::v1 as pb, error::v1::ErrorReason as Reason};
-use ihuman_shared::{
-    access::Role,
-    testing::{Caller, reason, violations},
-};
+use ihuman_shared::{access::Role, testing::reason};
 use tokio::sync::Barrier;
 use tonic::{Code, Response, Status};
 
 use crate::{
     mail::Mailing as _,
-    smtp::{Deed, Mail, SmtpServer},
+    smtp::{Mail, SmtpServer},
     support::{Auth, EMAIL, PASSWORD, bearer, registration},
 };
 
-const NEW_EMAIL: &str = "ann.miller@example.net";
-const REQUIRED: [&str; 2] = ["--email-verification", "required"];
+/// What a service is started with where addresses must be verified.
+pub(crate) const REQUIRED: [&str; 2] = ["--email-verification", "required"];
 
 /// An answer with all that differs by chance taken out.
 pub(crate) fn answer<T: std::fmt::Debug>(response: Result<Response<T>, Status>) -> String {
@@ -37,24 +34,17 @@ impl Auth {
         answer(self.auth().register(registration(email)).await)
     }
 
-    async fn verify_email(&self, token: &str) -> Result<(), Status> {
+    pub(crate) async fn verify_email(&self, token: &str) -> Result<(), Status> {
         let request = pb::VerifyEmailRequest { token: token.to_owned() };
         self.emails().verify_email(request).await.map(drop)
     }
 
-    async fn change_email(&self, caller: &Caller, new_email: &str) -> Result<String, Status> {
-        let request = pb::ChangeEmailRequest { new_email: new_email.to_owned() };
-        let response = self.emails_as(caller).change_email(request).await?;
-        Ok(answer(Ok(response)))
-    }
-
-    async fn confirm_change(&self, token: &str) -> Result<(), Status> {
-        let request = pb::ConfirmEmailChangeRequest { token: token.to_owned() };
-        self.emails().confirm_email_change(request).await.map(drop)
-    }
-
     /// A verified person, where addresses must be verified.
-    async fn verified(&self, server: &SmtpServer, email: &str) -> (pb::User, pb::Tokens) {
+    pub(crate) async fn verified(
+        &self,
+        server: &SmtpServer,
+        email: &str,
+    ) -> (pb::User, pb::Tokens) {
         self.sign_up(email).await;
         self.verify_email(&server.next().await.token()).await.unwrap();
         let request = crate::support::login(email, PASSWORD, "");
@@ -63,11 +53,11 @@ impl Auth {
     }
 }
 
-fn about(mail: &Mail) -> (String, String) {
+pub(crate) fn about(mail: &Mail) -> (String, String) {
     (mail.to.join(" "), mail.header("Subject"))
 }
 
-fn to(email: &str, subject: &str) -> (String, String) {
+pub(crate) fn to(email: &str, subject: &str) -> (String, String) {
     (format!("TO:<{email}>"), subject.to_owned())
 }
 
@@ -108,6 +98,9 @@ async fn a_right_password_is_no_failure_before_the_address_is_verified() {
         assert_eq!(reason(&status), Reason::EmailNotVerified);
     }
     assert_eq!(auth.scalar::<i64>("select count(*) from auth.sessions").await, 0);
+    let refused = auth.audit("/ihuman.auth.v1.AuthService/Login").await;
+    assert_eq!(refused.len(), 6);
+    assert!(refused.iter().all(|it| it.outcome == "denied" && it.reason == "EMAIL_NOT_VERIFIED"));
 }
 
 #[tokio::test]
@@ -151,7 +144,9 @@ async fn registering_takes_as_long_for_a_free_address_as_for_one_that_is_taken()
     let (mut free, mut taken) = (Vec::new(), Vec::new());
 
     for n in 0..15 {
-        for (email, times) in [(format!("{n}@example.com"), &mut free), (EMAIL.to_owned(), &mut taken)] {
+        for (email, times) in
+            [(format!("{n}@example.com"), &mut free), (EMAIL.to_owned(), &mut taken)]
+        {
             let started = Instant::now();
             auth.sign_up(&email).await;
             times.push(started.elapsed());
@@ -269,7 +264,8 @@ async fn who_is_imported_as_verified_or_resets_the_password_logs_in() {
     let admin = auth.credentials.person(Role::Admin).await;
     auth.sign_up(EMAIL).await;
     server.next().await;
-    let hash: String = auth.scalar("select password_hash from auth.users where email like 'ann%'").await;
+    let hash: String =
+        auth.scalar("select password_hash from auth.users where email like 'ann%'").await;
     let user = |email: &str, email_verified| pb::ImportedUser {
         email: email.to_owned(),
         display_name: "Somebody".to_owned(),
@@ -290,129 +286,4 @@ async fn who_is_imported_as_verified_or_resets_the_password_logs_in() {
 
     assert_eq!(reason(&no), Reason::EmailNotVerified);
     assert!(auth.login_with("no@example.com", &reset.new_password).await.is_ok());
-}
-
-#[tokio::test]
-async fn an_address_changes_when_the_new_one_confirms_and_the_old_one_is_told() {
-    let server = SmtpServer::start().await;
-    let auth = server.auth(&REQUIRED).await;
-    let (user, tokens) = auth.verified(&server, EMAIL).await;
-    let caller = bearer(&user, &tokens);
-
-    auth.change_email(&caller, NEW_EMAIL).await.unwrap();
-    let asked = server.next().await;
-    let before = auth.accepts(&caller).await.unwrap().user.unwrap();
-    auth.confirm_change(&asked.token()).await.unwrap();
-    let told = server.next().await;
-    let again = auth.confirm_change(&asked.token()).await.unwrap_err();
-    let after = auth.accepts(&caller).await.unwrap().user.unwrap();
-    let old = auth.login_with(EMAIL, PASSWORD).await.unwrap_err();
-
-    assert_eq!(about(&asked), to(NEW_EMAIL, "Confirm your new e-mail address"));
-    assert_eq!(about(&told), to(EMAIL, "Your e-mail address was changed"));
-    assert!(!told.body().contains(NEW_EMAIL));
-    assert_eq!((before.email.as_str(), after.email.as_str()), (EMAIL, NEW_EMAIL));
-    assert!(after.email_verify_time.unwrap().seconds >= before.email_verify_time.unwrap().seconds);
-    assert_eq!((reason(&again), reason(&old)), (Reason::EmailTokenInvalid, Reason::LoginFailed));
-    assert!(auth.login_with(NEW_EMAIL, PASSWORD).await.is_ok());
-    auth.audited("user.request_email_change").await.is_by(&caller);
-    let record = auth.audited("user.change_email").await;
-    assert_eq!(record.old_values.unwrap()["email"], EMAIL);
-    assert_eq!(record.new_values.unwrap()["email"], NEW_EMAIL);
-    assert!(!auth.audit_text().await.contains(&asked.token()));
-}
-
-#[tokio::test]
-async fn a_taken_address_gets_the_same_answer_and_no_mail() {
-    let server = SmtpServer::start().await;
-    let auth = server.auth(&[]).await;
-    let (user, tokens) = auth.person(EMAIL).await;
-    let caller = bearer(&user, &tokens);
-    auth.register("bob@example.com").await;
-
-    let taken = auth.change_email(&caller, "BOB@example.com").await.unwrap();
-    auth.quiet().await;
-    assert_eq!(server.left(), 0);
-    let free = auth.change_email(&caller, NEW_EMAIL).await.unwrap();
-    server.next().await;
-    let own = auth.change_email(&caller, EMAIL).await.unwrap_err();
-    let malformed = auth.change_email(&caller, "nobody").await.unwrap_err();
-
-    assert_eq!(taken, free);
-    assert_eq!(violations(&own), ["new_email"]);
-    assert_eq!(violations(&malformed), ["new_email"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_two_accounts_that_want_an_address_one_gets_it() {
-    let server = SmtpServer::start().await;
-    let auth = Arc::new(server.auth(&[]).await);
-    let mut tokens = Vec::new();
-    for email in [EMAIL, "bob@example.com"] {
-        let (user, session) = auth.person(email).await;
-        auth.change_email(&bearer(&user, &session), NEW_EMAIL).await.unwrap();
-        tokens.push(server.next().await.token());
-    }
-
-    let start = Arc::new(Barrier::new(2));
-    let uses: Vec<_> = tokens
-        .into_iter()
-        .map(|token| {
-            let (auth, start) = (Arc::clone(&auth), Arc::clone(&start));
-            tokio::spawn(async move {
-                start.wait().await;
-                auth.confirm_change(&token).await
-            })
-        })
-        .collect();
-    let mut refused = Vec::new();
-    for used in uses {
-        refused.extend(used.await.unwrap().err());
-    }
-
-    assert_eq!(refused.len(), 1);
-    assert_eq!(reason(&refused[0]), Reason::AlreadyExists);
-    let owners: i64 =
-        auth.scalar("select count(*) from auth.users where email = 'ann.miller@example.net'").await;
-    assert_eq!(owners, 1);
-}
-
-#[tokio::test]
-async fn a_change_of_the_password_ends_a_change_of_the_address_that_waits() {
-    let server = SmtpServer::start().await;
-    let auth = server.auth(&[]).await;
-    let (user, tokens) = auth.person(EMAIL).await;
-    // A thief of the session wants the account.
-    auth.change_email(&bearer(&user, &tokens), "thief@example.com").await.unwrap();
-    let stolen = server.next().await.token();
-
-    auth.ask_for_reset(EMAIL).await;
-    let new_password = "a kettle that sings at dawn".to_owned();
-    let reset = pb::ResetPasswordRequest { token: server.next().await.token(), new_password };
-    auth.password_resets().reset_password(reset).await.unwrap();
-    let refused = auth.confirm_change(&stolen).await.unwrap_err();
-
-    assert_eq!(reason(&refused), Reason::EmailTokenInvalid);
-}
-
-#[tokio::test]
-async fn a_mail_that_comes_late_does_not_end_the_token_of_a_later_one() {
-    let server = SmtpServer::start().await;
-    let auth = server.auth(&[]).await;
-    let (user, tokens) = auth.person(EMAIL).await;
-    let caller = bearer(&user, &tokens);
-    server.does(&[Deed::Refuse("450 later")]);
-    auth.change_email(&caller, "first@example.com").await.unwrap();
-    auth.until("select count(*) = 1 from auth.mails where last_error <> ''").await;
-
-    auth.change_email(&caller, "second@example.com").await.unwrap();
-    let second = server.next().await;
-    auth.advance(TimeDelta::seconds(11)).await;
-    auth.quiet().await;
-    auth.confirm_change(&second.token()).await.unwrap();
-
-    assert_eq!(second.to, ["TO:<second@example.com>"]);
-    let shown = auth.accepts(&caller).await.unwrap().user.unwrap();
-    assert_eq!(shown.email, "second@example.com");
-    assert_eq!(server.next().await.to, [format!("TO:<{EMAIL}>")]);
 }

@@ -78,7 +78,8 @@ async fn a_mail_that_is_refused_for_good_is_given_up_and_forgotten_but_not_for_o
     auth.advance(TimeDelta::minutes(1)).await;
     server.next().await;
 
-    auth.execute("delete from auth.mails where $1::uuid is not null", user.id.parse().unwrap()).await;
+    auth.execute("delete from auth.mails where $1::uuid is not null", user.id.parse().unwrap())
+        .await;
     server.does(&[Deed::Refuse("550 5.1.1 no such user")]);
     auth.ask_for_reset(EMAIL).await;
     assert_eq!(auth.fails(1).await, None);
@@ -107,7 +108,8 @@ async fn a_mail_is_given_up_after_a_day() {
 
     assert!((TimeDelta::hours(20)..TimeDelta::hours(24)).contains(&waited), "{waited}");
     assert!((10..20).contains(&attempt), "{attempt}");
-    let left: bool = auth.scalar("select recipient is null and sent_at is null from auth.mails").await;
+    let left: bool =
+        auth.scalar("select recipient is null and sent_at is null from auth.mails").await;
     assert!(left);
 }
 

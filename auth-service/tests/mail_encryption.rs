@@ -86,8 +86,7 @@ async fn nothing_but_the_wish_for_tls_is_said_in_the_clear() {
 #[tokio::test]
 async fn with_implicit_tls_nothing_at_all_is() {
     let authority = Authority::new();
-    let server =
-        SmtpServer::start_with(Encryption::Always(authority.acceptor("localhost"))).await;
+    let server = SmtpServer::start_with(Encryption::Always(authority.acceptor("localhost"))).await;
     let auth = authority.auth(&server, &["--smtp-tls", "implicit"]).await;
     auth.register(EMAIL).await;
 
@@ -118,7 +117,10 @@ async fn a_server_that_is_another_or_offers_no_tls_is_told_nothing() {
         // It is tried again, as a downgrade may pass.
         assert!(auth.scalar::<bool>("select next_attempt_at is not null from auth.mails").await);
         let overheard = server.overheard();
-        assert!(overheard.iter().all(|it| it.starts_with("EHLO") || it == "STARTTLS" || it == "QUIT"), "{overheard:?}");
+        assert!(
+            overheard.iter().all(|it| it.starts_with("EHLO") || it == "STARTTLS" || it == "QUIT"),
+            "{overheard:?}"
+        );
         assert_eq!(server.left(), 0);
     }
 }

@@ -9,6 +9,7 @@ mod auth;
 mod deletion;
 mod directory;
 mod email;
+mod email_change;
 mod explain;
 mod extra_permissions;
 mod housekeeping;

@@ -47,6 +47,8 @@ struct Proved {
     hash: String,
     /// The same password in the present form, if the stored one is not in it.
     renewed: Option<String>,
+    /// Whether the address of the account is its owner's.
+    is_verified: bool,
 }
 
 /// Opens a session; returns its tokens, the account and what the device is known by
@@ -77,6 +79,11 @@ pub(crate) async fn login(
     for _ in 0..LOOKS {
         let proved = prove(context, &counted, known, &credentials.attempt).await?;
         let Some(proved) = proved else { break };
+        if context.mailer.requires_verification() && !proved.is_verified {
+            // The password was not wrong.
+            counted.take_back(context).await?;
+            return emails::refuse_unverified(context, proved.user_id, LOGIN, origin).await;
+        }
         if let Some((tokens, user)) = open(context, &proved, &counted, origin).await? {
             let device_id = device_id.unwrap_or_else(Uuid::new_v4);
             let device_token = context.devices.issue(user.user_id, device_id, context.now());
@@ -105,13 +112,8 @@ async fn prove(
     let hash = active.as_ref().and_then(|it| it.password_hash.as_deref());
     let verdict = counted.verify(context, attempt, hash).await?;
     let (Verdict::Good { renewed }, Some(login)) = (verdict, active) else { return Ok(None) };
-    if let Err(error) = emails::check_verified(context, &login) {
-        // It was not wrong.
-        counted.take_back(context).await?;
-        return Err(error);
-    }
-    let Login { user_id, password_hash, .. } = login;
-    Ok(password_hash.map(|hash| Proved { user_id, hash, renewed }))
+    let Login { user_id, password_hash, is_verified, .. } = login;
+    Ok(password_hash.map(|hash| Proved { user_id, hash, renewed, is_verified }))
 }
 
 /// None, when the account is not what it was when its password was proved.
@@ -151,7 +153,7 @@ async fn open(
 
 /// Stores the password in the present form, if it is not.
 async fn renew(conn: &mut PgConnection, proved: &Proved, actor: &Actor) -> Result<()> {
-    let Proved { user_id, hash, renewed: Some(renewed) } = proved else { return Ok(()) };
+    let Proved { user_id, hash, renewed: Some(renewed), .. } = proved else { return Ok(()) };
     users::store::update_password_form(conn, *user_id, hash, renewed).await?;
     let change = Change::created("user.renew_password_hash", "user", user_id, json!({}));
     audit::record(conn, actor, change).await

@@ -319,12 +319,19 @@ mod tests {
 
     #[test]
     fn links_go_over_https_or_stay_on_this_machine() {
-        for good in ["https://a.example", "http://localhost:3000/", "http://[::1]/x", "https://a/b"] {
+        for good in ["https://a.example", "http://localhost:3000/", "http://[::1]/x", "https://a/b"]
+        {
             assert!(read_link_base(good).is_ok(), "{good}");
         }
-        for bad in
-            ["http://a.example", "https://a/?b", "https://a/#b", "https://u@a", "javascript:1", "a", ""]
-        {
+        for bad in [
+            "http://a.example",
+            "https://a/?b",
+            "https://a/#b",
+            "https://u@a",
+            "javascript:1",
+            "a",
+            "",
+        ] {
             assert!(read_link_base(bad).is_err(), "{bad}");
         }
     }

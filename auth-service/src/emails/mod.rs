@@ -23,10 +23,7 @@ pub(crate) use self::{
 use crate::{
     context::Context,
     mail,
-    users::{
-        self, Email,
-        store::{Login, User},
-    },
+    users::{self, Email, store::User},
 };
 
 /// How long a token is kept that is of no use any more: longer than its mail may be
@@ -102,13 +99,21 @@ pub(crate) async fn use_up(
     email.ok_or(Error::EmailTokenInvalid)
 }
 
+/// Refuses the RPC at `path` to an account that must prove its address first, and
+/// records that.
+///
 /// # Errors
-/// `EmailNotVerified`, when the account must prove its address before it logs in.
-pub(crate) fn check_verified(context: &Context, login: &Login) -> Result<()> {
-    match context.mailer.requires_verification() && !login.is_verified {
-        true => Err(Error::EmailNotVerified),
-        false => Ok(()),
-    }
+/// `EmailNotVerified`
+pub(crate) async fn refuse_unverified<T>(
+    context: &Context,
+    user_id: Uuid,
+    path: &str,
+    origin: &Arc<Origin>,
+) -> Result<T> {
+    let error = Error::EmailNotVerified;
+    let mut conn = context.db.acquire().await?;
+    audit::refuse(&mut conn, &Actor::user(user_id, origin), path, error.reason()).await?;
+    Err(error)
 }
 
 /// Sends a mail to verify `email`, if there is an account that needs it.
@@ -131,10 +136,8 @@ pub(crate) async fn verify(
     let user = owner(&mut tx, context, kind, token).await?;
     use_up(&mut tx, context, kind, token).await?;
     users::store::addresses::update_verified(&mut tx, user.user_id, now).await?;
-    let (old, new) = (
-        json!({"email_verify_time": user.email_verified_at}),
-        json!({"email_verify_time": now}),
-    );
+    let (old, new) =
+        (json!({"email_verify_time": user.email_verified_at}), json!({"email_verify_time": now}));
     let change = Change::changed("user.verify_email", "user", user.user_id, old, new);
     audit::record(&mut tx, &Actor::user(user.user_id, origin), change).await?;
     tx.commit().await?;

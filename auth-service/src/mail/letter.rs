@@ -121,7 +121,9 @@ fn template(kind: Kind) -> (&'static str, &'static str, &'static str) {
     }
     let (subject, (text, html)) = match kind {
         Kind::VerifyEmail => ("Verify your e-mail address", files!("verify_email")),
-        Kind::RegistrationAttempt => ("You have an account already", files!("registration_attempt")),
+        Kind::RegistrationAttempt => {
+            ("You have an account already", files!("registration_attempt"))
+        }
         Kind::ResetPassword => ("Choose a new password", files!("reset_password")),
         Kind::PasswordChanged => ("Your password was changed", files!("password_changed")),
         Kind::ConfirmEmailChange => {
@@ -186,8 +188,7 @@ mod tests {
 
     fn letter(kind: Kind, to: &str) -> Letter {
         let (mail_id, user_id, now) = (Uuid::now_v7(), Uuid::now_v7(), Utc::now());
-        let mail =
-            Leased { mail_id, kind, user_id, recipient: None, attempts: 1, created_at: now };
+        let mail = Leased { mail_id, kind, user_id, recipient: None, attempts: 1, created_at: now };
         let token = EmailToken::parse("A".repeat(43)).unwrap();
         stationery().write(&mail, to, kind.token().map(|_| &token), now)
     }

@@ -149,11 +149,7 @@ pub(crate) async fn ask(
     Ok(())
 }
 
-async fn insert(
-    conn: &mut PgConnection,
-    context: &Context,
-    new: store::NewMail<'_>,
-) -> Result<()> {
+async fn insert(conn: &mut PgConnection, context: &Context, new: store::NewMail<'_>) -> Result<()> {
     if context.mailer.office.is_none() {
         return Ok(());
     }

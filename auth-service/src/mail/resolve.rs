@@ -25,7 +25,7 @@ const BATCH: usize = 100;
 pub(super) async fn resolve(context: &Context) -> Result<()> {
     loop {
         let mut tx = context.db.begin().await?;
-        let asked = store::lock_asked(&mut tx, BATCH as i64).await?;
+        let asked = store::lock_asked(&mut tx, context.now(), BATCH as i64).await?;
         for it in &asked {
             resolve_one(&mut tx, it).await?;
         }

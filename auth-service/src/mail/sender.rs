@@ -93,8 +93,7 @@ async fn deliver(context: &Context, mail: &Leased) -> Result<()> {
     let Some(office) = &context.mailer.office else { return Ok(()) };
     if mail.created_at + AGE_MAX < context.now() {
         // Who was at it last did not get as far as to give it up.
-        let failure = Failure { class: "too_old", is_final: true, code: None };
-        return fail(context, mail, &failure).await;
+        return fail(context, mail, &Failure::ours("too_old")).await;
     }
     let Some(letter) = compose(context, &office.stationery, mail).await? else {
         count(mail.kind, "dropped");
@@ -103,7 +102,7 @@ async fn deliver(context: &Context, mail: &Leased) -> Result<()> {
     };
     let done = match office.stationery.message(&letter) {
         Ok(message) => office.transport.send(&letter, message).await,
-        Err(Undeliverable) => Err(Failure { class: "address", is_final: true, code: None }),
+        Err(Undeliverable) => Err(Failure::ours("address")),
     };
     match done {
         Ok(()) => {
@@ -122,9 +121,9 @@ async fn fail(context: &Context, mail: &Leased, failure: &Failure) -> Result<()>
     let again_at = again_at(mail, failure, context.now());
     let outcome = if again_at.is_some() { "failed" } else { "given_up" };
     count(mail.kind, outcome);
-    let Failure { class, code, .. } = *failure;
+    let Failure { class, code, ref detail, .. } = *failure;
     let (mail_id, kind, attempts) = (mail.mail_id, mail.kind.text(), mail.attempts);
-    tracing::warn!(%mail_id, kind, attempts, class, code, outcome, "a mail was not taken");
+    tracing::warn!(%mail_id, kind, attempts, class, code, detail, outcome, "a mail was not taken");
     let mut conn = context.db.acquire().await?;
     store::update_failed(&mut conn, mail, class, again_at).await
 }

@@ -97,16 +97,21 @@ pub(crate) async fn is_crowded(conn: &mut PgConnection) -> Result<bool> {
 }
 
 /// The oldest of what was asked for, which nobody else looks at until the transaction ends.
-pub(crate) async fn lock_asked(conn: &mut PgConnection, limit: i64) -> Result<Vec<Asked>> {
+pub(crate) async fn lock_asked(
+    conn: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Asked>> {
     let asked = sqlx::query_as!(
         Asked,
         r#"select mail_id, kind as "kind: Kind", recipient as "recipient!",
                ip_address as "ip_address: IpAddr", user_agent, request_id
            from mails
-           where next_attempt_at is not null and user_id is null
+           where next_attempt_at <= $1 and user_id is null
            order by mail_id
-           limit $1
+           limit $2
            for update skip locked"#,
+        now,
         limit,
     )
     .fetch_all(conn)
@@ -115,11 +120,7 @@ pub(crate) async fn lock_asked(conn: &mut PgConnection, limit: i64) -> Result<Ve
 }
 
 /// Whether such a mail to the account's own address waits.
-pub(crate) async fn is_waiting(
-    conn: &mut PgConnection,
-    user_id: Uuid,
-    kind: Kind,
-) -> Result<bool> {
+pub(crate) async fn is_waiting(conn: &mut PgConnection, user_id: Uuid, kind: Kind) -> Result<bool> {
     let waiting = sqlx::query_scalar!(
         r#"select exists (
                select from mails
@@ -174,7 +175,7 @@ pub(crate) async fn lease(
     Ok(leased)
 }
 
-/// How many others of the kind were made for the account after `since`.
+/// How many earlier ones of the kind were made for the account after `since`.
 pub(crate) async fn count_made(
     conn: &mut PgConnection,
     mail: &Leased,
@@ -182,7 +183,7 @@ pub(crate) async fn count_made(
 ) -> Result<i64> {
     let count = sqlx::query_scalar!(
         r#"select count(*) as "count!" from mails
-           where user_id = $1 and kind = $2 and created_at > $3 and mail_id <> $4 and attempts > 0"#,
+           where user_id = $1 and kind = $2 and created_at > $3 and mail_id < $4 and attempts > 0"#,
         mail.user_id,
         mail.kind as Kind,
         since,

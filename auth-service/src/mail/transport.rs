@@ -1,6 +1,6 @@
 //! What takes mails: an SMTP server (RFC 5321), or standard output.
 
-use std::time::Duration;
+use std::{error::Error as _, io, time::Duration};
 
 use lettre::{
     AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor,
@@ -31,6 +31,15 @@ pub(super) struct Failure {
     pub(super) is_final: bool,
     /// The answer of the server, if there was one.
     pub(super) code: Option<u16>,
+    /// What went wrong on our side of the connection.
+    pub(super) detail: String,
+}
+
+impl Failure {
+    /// One that would be the same again, and that no server had a part in.
+    pub(super) fn ours(class: &'static str) -> Self {
+        Failure { class, is_final: true, code: None, detail: String::new() }
+    }
 }
 
 impl Transport {
@@ -52,8 +61,9 @@ impl Transport {
             false => builder,
         };
         let builder = match &server.login {
-            Some((user, password)) => builder
-                .credentials(Credentials::new(user.clone(), password.reveal().to_owned())),
+            Some((user, password)) => {
+                builder.credentials(Credentials::new(user.clone(), password.reveal().to_owned()))
+            }
             None => builder,
         };
         Ok(Transport::Smtp { server: Box::new(builder.build()), timeout: server.timeout })
@@ -71,7 +81,7 @@ impl Transport {
                 match timeout(*time, server.send(message)).await {
                     Ok(Ok(_)) => Ok(()),
                     Ok(Err(error)) => Err(failure(&error)),
-                    Err(_) => Err(Failure { class: "timeout", is_final: false, code: None }),
+                    Err(_) => Err(Failure { is_final: false, ..Failure::ours("timeout") }),
                 }
             }
         }
@@ -99,12 +109,29 @@ fn failure(error: &lettre::transport::smtp::Error) -> Failure {
         // RFC 4954: it is us whom the server does not know, and not the recipient.
         Some(530 | 534 | 535 | 538) => "login_refused",
         Some(_) => "refused",
-        None if error.is_tls() => "tls",
+        None if error.is_tls() || is_handshake(error) => "tls",
         None if error.is_timeout() => "timeout",
         // The server offers no STARTTLS, or takes no address that is not ASCII.
         None if error.is_client() => "unsupported",
         None if error.is_response() => "protocol",
         None => "connection",
     };
-    Failure { class, is_final: class == "refused", code }
+    let detail = match class {
+        "tls" | "unsupported" | "connection" => error.to_string(),
+        _ => String::new(),
+    };
+    Failure { class, is_final: class == "refused", code, detail }
+}
+
+/// The TLS library reports what is wrong with a certificate as invalid data.
+fn is_handshake(error: &lettre::transport::smtp::Error) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|it| it.kind() == io::ErrorKind::InvalidData) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }

@@ -12,6 +12,7 @@ use ihuman_shared::{
 use serde_json::json;
 
 use crate::{
+    api_keys,
     context::Context,
     emails::{self, EmailToken, Kind},
     locks, mail,
@@ -46,16 +47,28 @@ pub(crate) async fn reset(
 
     let (user_id, now) = (user.user_id, context.now());
     let mut tx = context.db.begin().await?;
-    emails::owner(&mut tx, context, kind, token).await?;
+    let user = emails::owner(&mut tx, context, kind, token).await?;
     emails::use_up(&mut tx, context, kind, token).await?;
     let token_version =
         users::store::addresses::reset_password(&mut tx, user_id, &new_hash, now).await?;
     let sessions = sessions::store::revoke_all(&mut tx, user_id, now).await?;
     revocations::insert(&mut tx, context, Revoked::User { user_id, token_version }).await?;
-    let locks =
-        locks::store::delete_of_user_kind(&mut tx, user_id, locks::Kind::Password).await?;
+    let locks = locks::store::delete_of_user_kind(&mut tx, user_id, locks::Kind::Password).await?;
     mail::post(&mut tx, context, mail::Kind::PasswordChanged, user_id, None).await?;
-    let new = json!({"revoked_sessions": sessions, "ended_locks": locks});
+    let api_keys = match user.email_verified_at {
+        Some(_) => Vec::new(),
+        // Until now anybody may have opened the account with this address, and have
+        // left a key to come back with.
+        None => api_keys::store::revoke_all(&mut tx, user_id, now).await?,
+    };
+    for api_key_id in &api_keys {
+        revocations::insert(&mut tx, context, Revoked::ApiKey(*api_key_id)).await?;
+    }
+    let new = json!({
+        "revoked_sessions": sessions,
+        "revoked_api_keys": api_keys,
+        "ended_locks": locks,
+    });
     let change = Change::created("user.reset_password", "user", user_id, new);
     audit::record(&mut tx, &Actor::user(user_id, origin), change).await?;
     tx.commit().await?;

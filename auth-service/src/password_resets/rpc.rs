@@ -9,9 +9,7 @@ use ihuman_proto::auth::v1::{
 use ihuman_shared::access::Origin;
 use tonic::{Request, Response, Status};
 
-use crate::{
-    context::Context, emails::EmailToken, limits, passwords::Candidate, users::Email,
-};
+use crate::{context::Context, emails::EmailToken, limits, passwords::Candidate, users::Email};
 
 /// The service behind its limits.
 pub(crate) fn server(context: &Arc<Context>) -> PasswordResetServiceServer<PasswordResets> {
