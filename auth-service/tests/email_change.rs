@@ -81,6 +81,38 @@ async fn a_taken_address_gets_the_same_answer_and_no_mail() {
     assert_eq!(violations(&malformed), ["new_email"]);
 }
 
+#[tokio::test]
+async fn what_comes_after_does_not_say_either_whether_the_address_was_taken() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&[]).await;
+    auth.register("taken@example.com").await;
+    let mut seen = Vec::new();
+
+    for (email, tried) in [(EMAIL, "taken@example.com"), ("bob@example.com", "free@example.com")] {
+        let (user, tokens) = auth.person(email).await;
+        let caller = bearer(&user, &tokens);
+        let own = format!("own.{email}");
+        auth.change_email(&caller, &own).await.unwrap();
+        let before = server.next().await;
+        auth.quiet().await;
+        auth.change_email(&caller, tried).await.unwrap();
+        auth.quiet().await;
+        let confirmed = auth.confirm_change(&before.token()).await.map_err(|it| reason(&it));
+        for _ in 0..5 {
+            auth.change_email(&caller, &own).await.unwrap();
+            auth.quiet().await;
+        }
+        let mut own_mails = 0;
+        while server.left() > 0 {
+            own_mails += usize::from(server.next().await.to == before.to);
+        }
+        seen.push((confirmed, own_mails));
+    }
+
+    assert_eq!(seen[0], (Err(Reason::EmailTokenInvalid), 3));
+    assert_eq!(seen[0], seen[1]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_accounts_that_want_an_address_one_gets_it() {
     let server = SmtpServer::start().await;

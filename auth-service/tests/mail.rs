@@ -186,6 +186,53 @@ async fn what_a_flood_of_requests_leaves_behind_is_bounded() {
 }
 
 #[tokio::test]
+async fn no_mail_that_is_gone_is_looked_at_to_write_or_to_send_another() {
+    let auth = Auth::start().await;
+    auth.execute(
+        "with account as (
+             insert into auth.users (user_id, kind, email, display_name, password_hash, role)
+             select gen_random_uuid(), 'person', n || '@example.com', 'Somebody', 'none', 'viewer'
+             from generate_series(1, 2000) n
+             returning user_id)
+         insert into auth.mails (mail_id, kind, user_id, recipient, sent_at, created_at)
+         select gen_random_uuid(), 'email_changed', user_id, n || '@example.org', now(), now()
+         from account, generate_series(1, 20) n where $1::uuid is not null",
+        Uuid::nil(),
+    )
+    .await;
+    let mut conn = auth.database.superuser.acquire().await.unwrap();
+    let id = Uuid::now_v7();
+
+    for (sql, values, index) in [
+        (
+            include_str!("../src/mail/store/ask.sql"),
+            format!("'{id}', 'reset_password', 'a@b', null, '', '', now()"),
+            "mails_asked_idx",
+        ),
+        (
+            include_str!("../src/mail/store/post.sql"),
+            format!("'{id}', 'email_changed', '{id}', 'a@b', now()"),
+            "mails_user_idx",
+        ),
+        (
+            include_str!("../src/mail/store/lease.sql"),
+            "now(), now(), 4".to_owned(),
+            "mails_due_idx",
+        ),
+    ] {
+        let explain = format!(
+            "analyze auth.mails; set search_path = auth; deallocate all; prepare it as {sql};
+             explain execute it ({values})"
+        );
+        #[expect(clippy::disallowed_methods, reason = "the text is that of the store")]
+        let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(explain)).fetch_all(&mut *conn).await.unwrap();
+        let lines: Vec<String> = rows.iter().map(|it| sqlx::Row::get(it, 0)).collect();
+        let plan = lines.join("\n");
+        assert!(plan.contains(index) && !plan.contains("Seq Scan"), "{plan}");
+    }
+}
+
+#[tokio::test]
 async fn without_mail_what_needs_it_says_so_and_the_rest_goes_on() {
     let auth = Auth::start().await;
     let (user, tokens) = auth.person(EMAIL).await;

@@ -121,9 +121,11 @@ pub(crate) async fn post(
     user_id: Uuid,
     recipient: Option<&str>,
 ) -> Result<()> {
-    let origin = Origin::default();
-    let new = store::NewMail { kind, user_id: Some(user_id), recipient, origin: &origin };
-    insert(conn, context, new).await
+    if context.mailer.office.is_none() {
+        return Ok(());
+    }
+    store::post(conn, kind, user_id, recipient, context.now()).await?;
+    store::notify(conn, Channel::Mails.name()).await
 }
 
 /// Sends a mail to whoever has the address, if somebody does: that is found out beside
@@ -142,19 +144,10 @@ pub(crate) async fn ask(
     if store::is_crowded(&mut tx).await? {
         return Err(Error::Overloaded { retry_after: std::time::Duration::from_secs(60) });
     }
-    let recipient = Some(email.as_str());
-    let new = store::NewMail { kind, user_id: None, recipient, origin };
-    insert(&mut tx, context, new).await?;
+    store::ask(&mut tx, kind, email.as_str(), origin, context.now()).await?;
+    store::notify(&mut tx, Channel::Mails.name()).await?;
     tx.commit().await?;
     Ok(())
-}
-
-async fn insert(conn: &mut PgConnection, context: &Context, new: store::NewMail<'_>) -> Result<()> {
-    if context.mailer.office.is_none() {
-        return Ok(());
-    }
-    store::insert(conn, new, context.now()).await?;
-    store::notify(conn, Channel::Mails.name()).await
 }
 
 /// Forgets mails that are gone; returns how many.

@@ -13,7 +13,7 @@ use tokio::{task::JoinSet, time::sleep};
 
 use super::{
     Kind,
-    compose::compose,
+    compose::{Composed, compose},
     letter::Undeliverable,
     resolve::resolve,
     store::{self, Leased},
@@ -95,10 +95,18 @@ async fn deliver(context: &Context, mail: &Leased) -> Result<()> {
         // Who was at it last did not get as far as to give it up.
         return fail(context, mail, &Failure::ours("too_old")).await;
     }
-    let Some(letter) = compose(context, &office.stationery, mail).await? else {
-        count(mail.kind, "dropped");
-        let mut conn = context.db.acquire().await?;
-        return store::delete(&mut conn, mail.mail_id).await;
+    let letter = match compose(context, &office.stationery, mail).await? {
+        Composed::Letter(letter) => letter,
+        Composed::Unsaid => {
+            count(mail.kind, "dropped");
+            let mut conn = context.db.acquire().await?;
+            return store::update_failed(&mut conn, mail, "unsaid", None).await;
+        }
+        Composed::Nothing => {
+            count(mail.kind, "dropped");
+            let mut conn = context.db.acquire().await?;
+            return store::delete(&mut conn, mail.mail_id).await;
+        }
     };
     let done = match office.stationery.message(&letter) {
         Ok(message) => office.transport.send(&letter, message).await,

@@ -22,13 +22,6 @@ pub(crate) enum Kind {
     EmailChanged,
 }
 
-pub(crate) struct NewMail<'a> {
-    pub(crate) kind: Kind,
-    pub(crate) user_id: Option<Uuid>,
-    pub(crate) recipient: Option<&'a str>,
-    pub(crate) origin: &'a Origin,
-}
-
 /// What somebody asked for who said no more than an address.
 pub(crate) struct Asked {
     pub(crate) mail_id: Uuid,
@@ -50,25 +43,20 @@ pub(crate) struct Leased {
     pub(crate) created_at: DateTime<Utc>,
 }
 
-/// Adds a mail, unless one of the same kind to the same place still waits.
-pub(crate) async fn insert(
+/// Adds what somebody asked for, unless the same still waits.
+pub(crate) async fn ask(
     conn: &mut PgConnection,
-    new: NewMail<'_>,
+    kind: Kind,
+    recipient: &str,
+    origin: &Origin,
     now: DateTime<Utc>,
 ) -> Result<()> {
-    let Origin { ip_address, user_agent, request_id } = new.origin;
-    sqlx::query!(
-        "insert into mails (mail_id, kind, user_id, recipient, ip_address, user_agent, request_id,
-             next_attempt_at, created_at)
-         select $1, $2, $3, $4, $5, $6, $7, $8, $8
-         where not exists (
-             select from mails
-             where next_attempt_at is not null and kind = $2 and user_id is not distinct from $3
-                 and lower(recipient) is not distinct from lower($4::text))",
+    let Origin { ip_address, user_agent, request_id } = origin;
+    sqlx::query_file!(
+        "src/mail/store/ask.sql",
         Uuid::now_v7(),
-        new.kind as Kind,
-        new.user_id,
-        new.recipient,
+        kind as Kind,
+        recipient,
         *ip_address as Option<IpAddr>,
         user_agent,
         request_id,
@@ -76,6 +64,21 @@ pub(crate) async fn insert(
     )
     .execute(conn)
     .await?;
+    Ok(())
+}
+
+/// Adds a mail to an account, unless one of the kind to the same place still waits.
+pub(crate) async fn post(
+    conn: &mut PgConnection,
+    kind: Kind,
+    user_id: Uuid,
+    recipient: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let mail_id = Uuid::now_v7();
+    sqlx::query_file!("src/mail/store/post.sql", mail_id, kind as Kind, user_id, recipient, now,)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -156,22 +159,8 @@ pub(crate) async fn lease(
     lease_until: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<Leased>> {
-    let leased = sqlx::query_as!(
-        Leased,
-        r#"update mails set attempts = attempts + 1, next_attempt_at = $2, last_error = ''
-           where mail_id in (
-               select mail_id from mails
-               where next_attempt_at <= $1 and user_id is not null
-               order by next_attempt_at
-               limit $3
-               for update skip locked)
-           returning mail_id, kind as "kind: Kind", user_id as "user_id!", recipient, attempts, created_at"#,
-        now,
-        lease_until,
-        limit,
-    )
-    .fetch_all(conn)
-    .await?;
+    let leased = sqlx::query_file_as!(Leased, "src/mail/store/lease.sql", now, lease_until, limit);
+    let leased = leased.fetch_all(conn).await?;
     Ok(leased)
 }
 
