@@ -136,6 +136,38 @@ async fn registering_says_the_same_for_a_free_address_and_for_one_that_is_taken(
     assert_eq!(auth.audit("user.register").await.len(), 3);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn registering_twice_at_the_same_time_says_nothing_either() {
+    let server = SmtpServer::start().await;
+    let auth = Arc::new(server.auth(&REQUIRED).await);
+    let free = auth.sign_up("first@example.com").await;
+    // So that each waits for the one before it, whoever hashes first.
+    sqlx::raw_sql(
+        "create function pause() returns trigger language plpgsql
+         as 'begin perform pg_sleep(0.2); return new; end';
+         create trigger pause after insert on auth.users for each row execute function pause()",
+    )
+    .execute(&auth.database.superuser)
+    .await
+    .unwrap();
+
+    let start = Arc::new(Barrier::new(2));
+    let registrations: Vec<_> = (0..2)
+        .map(|_| {
+            let (auth, start) = (Arc::clone(&auth), Arc::clone(&start));
+            tokio::spawn(async move {
+                start.wait().await;
+                auth.sign_up(EMAIL).await
+            })
+        })
+        .collect();
+
+    for registration in registrations {
+        assert_eq!(registration.await.unwrap(), free);
+    }
+    assert_eq!(auth.audit("user.registration_attempt").await.len(), 1);
+}
+
 #[tokio::test]
 async fn registering_takes_as_long_for_a_free_address_as_for_one_that_is_taken() {
     let server = SmtpServer::start().await;

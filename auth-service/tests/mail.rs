@@ -203,22 +203,16 @@ async fn no_mail_that_is_gone_is_looked_at_to_write_or_to_send_another() {
     let mut conn = auth.database.superuser.acquire().await.unwrap();
     let id = Uuid::now_v7();
 
-    for (sql, values, index) in [
+    for (sql, values) in [
         (
             include_str!("../src/mail/store/ask.sql"),
             format!("'{id}', 'reset_password', 'a@b', null, '', '', now()"),
-            "mails_asked_idx",
         ),
         (
             include_str!("../src/mail/store/post.sql"),
             format!("'{id}', 'email_changed', '{id}', 'a@b', now()"),
-            "mails_user_idx",
         ),
-        (
-            include_str!("../src/mail/store/lease.sql"),
-            "now(), now(), 4".to_owned(),
-            "mails_due_idx",
-        ),
+        (include_str!("../src/mail/store/lease.sql"), "now(), now(), 4".to_owned()),
     ] {
         let explain = format!(
             "analyze auth.mails; set search_path = auth; deallocate all; prepare it as {sql};
@@ -228,7 +222,7 @@ async fn no_mail_that_is_gone_is_looked_at_to_write_or_to_send_another() {
         let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(explain)).fetch_all(&mut *conn).await.unwrap();
         let lines: Vec<String> = rows.iter().map(|it| sqlx::Row::get(it, 0)).collect();
         let plan = lines.join("\n");
-        assert!(plan.contains(index) && !plan.contains("Seq Scan"), "{plan}");
+        assert!(plan.contains("using mails_") && !plan.contains("Seq Scan"), "{plan}");
     }
 }
 

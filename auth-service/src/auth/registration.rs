@@ -88,7 +88,11 @@ async fn open_unverified(
         "display_name": new.display_name,
         "role": new.role.text(),
     });
-    let found = users::store::addresses::insert_or_find(&mut tx, new).await?;
+    let mut found = users::store::addresses::insert_or_find(&mut tx, &new).await?;
+    if found.is_none() {
+        // Two at the same time must not learn from a conflict that the address was free.
+        found = users::store::addresses::insert_or_find(&mut tx, &new).await?;
+    }
     let (user_id, is_new) = found.ok_or(Error::Conflict)?;
     let (mail, action) = match is_new {
         true => (mail::Kind::VerifyEmail, "user.register"),

@@ -8,11 +8,11 @@ use uuid::Uuid;
 use super::{Kind, NewUser};
 
 /// Opens the account, or finds the one that has the address: who it is, and whether it
-/// is new. To find takes as long as to open, but for what is written. None only if the
-/// address was taken at this moment.
+/// is new. To find takes as long as to open, but for what is written. None if another
+/// transaction took the address while this waited for it: the next time finds that.
 pub(crate) async fn insert_or_find(
     conn: &mut PgConnection,
-    new: NewUser<'_>,
+    new: &NewUser<'_>,
 ) -> Result<Option<(Uuid, bool)>> {
     let found = sqlx::query!(
         r#"with inserted as (
