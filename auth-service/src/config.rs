@@ -47,9 +47,14 @@ pub struct IdentityConfig {
     #[arg(long, env, default_value = "1h", value_parser = lifetime)]
     pub jwt_expires_in: Duration,
 
-    /// How long a refresh token lasts, as in "7d".
+    /// How long a refresh token lasts, as in "7d": a session that is not refreshed for
+    /// so long has ended.
     #[arg(long, env, default_value = "7d", value_parser = lifetime)]
     pub jwt_refresh_expires_in: Duration,
+
+    /// How long a session lasts, as in "90d", however often it is refreshed.
+    #[arg(long, env, default_value = "90d", value_parser = lifetime)]
+    pub session_max_lifetime: Duration,
 
     /// What API keys begin with: 1 to 16 characters of a-z and 0-9.
     #[arg(long, env, default_value = "ihk", value_parser = api_key_prefix)]
@@ -67,6 +72,10 @@ pub struct IdentityConfig {
     /// anybody keeps a copy of the public keys.
     #[arg(long, env, default_value = "1h", value_parser = publish_ahead)]
     pub signing_key_publish_ahead: Duration,
+
+    /// What authenticators show beside an account's address: 1 to 64 characters.
+    #[arg(long, env, default_value = "ihuman", value_parser = mfa_issuer)]
+    pub mfa_issuer: String,
 
     /// How passwords are stored.
     #[command(flatten)]
@@ -188,5 +197,14 @@ fn api_key_prefix(text: &str) -> Result<String, String> {
     match (1..=16).contains(&text.len()) && text.bytes().all(allowed) {
         true => Ok(text.to_owned()),
         false => Err("must have 1 to 16 characters of a-z and 0-9".to_owned()),
+    }
+}
+
+/// A colon would end the name in what authenticators read.
+fn mfa_issuer(text: &str) -> Result<String, String> {
+    let allowed = |it: char| !it.is_control() && it != ':';
+    match (1..=64).contains(&text.chars().count()) && text.chars().all(allowed) {
+        true => Ok(text.to_owned()),
+        false => Err("must have 1 to 64 characters without control characters and :".to_owned()),
     }
 }

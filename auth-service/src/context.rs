@@ -17,6 +17,7 @@ use crate::{
     emails::TokenMaker,
     locks::{Devices, Subjects},
     mail::Mailer,
+    mfa::MFA_SECRETS,
     passwords::Hasher,
     signing_keys::{KeyRing, KeySet},
 };
@@ -42,6 +43,8 @@ pub(crate) struct Context {
     pub(crate) key_quota: Quota,
     pub(crate) mailer: Mailer,
     pub(crate) email_tokens: TokenMaker,
+    /// Seals the secrets of authenticators.
+    pub(crate) mfa_secrets: Sealer,
     /// Seals the secrets of answers that may be asked for again.
     pub(crate) answers: Sealer,
 }
@@ -70,6 +73,7 @@ impl Context {
             key_quota: platform.rate_limit().of_principals(),
             mailer: Mailer::new(&config.mail)?,
             email_tokens: TokenMaker::new(&platform.master_key),
+            mfa_secrets: Sealer::new(&platform.master_key, MFA_SECRETS),
             answers: Sealer::new(&platform.master_key, ANSWERS),
         }))
     }
@@ -83,6 +87,11 @@ impl Context {
     /// How long an access token lasts.
     pub(crate) fn access_lifetime(&self) -> TimeDelta {
         lifetime(self.config.jwt_expires_in)
+    }
+
+    /// How long a session lasts, however often it is refreshed.
+    pub(crate) fn session_lifetime(&self) -> TimeDelta {
+        lifetime(self.config.session_max_lifetime)
     }
 }
 

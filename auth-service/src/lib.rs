@@ -9,6 +9,7 @@ mod emails;
 mod limits;
 mod locks;
 mod mail;
+mod mfa;
 mod password_resets;
 mod passwords;
 mod refusal;
@@ -52,6 +53,7 @@ pub async fn stack(platform: &Platform, config: &IdentityConfig) -> anyhow::Resu
         .service(users::rpc::server(&context))
         .service(user_imports::rpc::server(&context))
         .service(locks::rpc::server(&context))
+        .service(mfa::rpc::server(&context))
         .service(access::rpc::server(&context)?)
         .service(settings::rpc::server(&context))
         .service(revocations::rpc::server(platform))

@@ -16,7 +16,12 @@ pub(crate) async fn recorded<T>(
     path: &str,
     result: Result<T>,
 ) -> Result<T> {
-    if let Err(error @ (Error::NotAllowed(_) | Error::PermissionMissing(_))) = &result {
+    if let Err(
+        error @ (Error::NotAllowed(_)
+        | Error::PermissionMissing(_)
+        | Error::RecentAuthenticationRequired(_)),
+    ) = &result
+    {
         let mut conn = context.db.acquire().await?;
         audit::refuse(&mut conn, &Actor::from(caller), path, error.reason()).await?;
     }

@@ -214,15 +214,18 @@ async fn no_mail_that_is_gone_is_looked_at_to_write_or_to_send_another() {
         ),
         (include_str!("../src/mail/store/lease.sql"), "now(), now(), 4".to_owned()),
     ] {
-        let explain = format!(
-            "analyze auth.mails; set search_path = auth; deallocate all; prepare it as {sql};
-             explain execute it ({values})"
-        );
-        #[expect(clippy::disallowed_methods, reason = "the text is that of the store")]
-        let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(explain)).fetch_all(&mut *conn).await.unwrap();
-        let lines: Vec<String> = rows.iter().map(|it| sqlx::Row::get(it, 0)).collect();
-        let plan = lines.join("\n");
-        assert!(plan.contains("using mails_") && !plan.contains("Seq Scan"), "{plan}");
+        for mode in ["force_custom_plan", "force_generic_plan"] {
+            let explain = format!(
+                "analyze auth.mails; set search_path = auth; set plan_cache_mode = {mode};
+                 deallocate all; prepare it as {sql}; explain execute it ({values})"
+            );
+            #[expect(clippy::disallowed_methods, reason = "the text is that of the store")]
+            let explain = sqlx::raw_sql(sqlx::AssertSqlSafe(explain));
+            let rows = explain.fetch_all(&mut *conn).await.unwrap();
+            let lines: Vec<String> = rows.iter().map(|it| sqlx::Row::get(it, 0)).collect();
+            let plan = lines.join("\n");
+            assert!(plan.contains("using mails_") && !plan.contains("Seq Scan"), "{mode}: {plan}");
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     email::answer,
     mail::Mailing as _,
     smtp::{Deed, SmtpServer},
-    support::{Auth, EMAIL, PASSWORD, bearer},
+    support::{Auth, EMAIL, PASSWORD, bearer, login},
 };
 
 const NEW: &str = "a kettle that sings at dawn";
@@ -263,6 +263,31 @@ async fn a_password_that_is_refused_does_not_use_the_token_up() {
         assert_eq!(violations(&status), ["new_password"], "{bad}");
     }
     auth.reset_with(&token, NEW).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_second_factor_stays_and_lets_the_password_be_short() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&[]).await;
+    let person = auth.person_with_mfa(EMAIL).await;
+    let admin = auth.credentials.person(Role::Admin).await;
+    let short = "kettle!dawn";
+
+    let token = auth.reset_token(&server).await;
+    auth.reset_with(&token, short).await.unwrap();
+    let answer = auth.auth().login(login(EMAIL, short, "")).await.unwrap().into_inner();
+    assert!(answer.tokens.is_none() && answer.challenge.is_some());
+    let reset = pb::ResetMfaRequest { user_id: person.user.id };
+    auth.mfa(&admin).reset_mfa(reset).await.unwrap();
+    // A short password can't stand alone, and ended with the second factor.
+    assert!(auth.login_with(EMAIL, short).await.is_err());
+
+    let token = auth.reset_token(&server).await;
+    let refused = auth.reset_with(&token, "another!dawn").await.unwrap_err();
+    auth.reset_with(&token, NEW).await.unwrap();
+
+    assert_eq!(violations(&refused), ["new_password"]);
+    assert!(auth.login_with(EMAIL, NEW).await.is_ok());
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use chrono::TimeDelta;
 use ihuman_proto::{auth::v1 as pb, error::v1::ErrorReason as Reason};
 use ihuman_shared::{
     access::Role,
@@ -10,7 +11,10 @@ use ihuman_shared::{
 use tokio::process::Command;
 use uuid::Uuid;
 
-use crate::support::{Auth, EMAIL, bearer, keyed};
+use crate::{
+    authenticator::recovery_code,
+    support::{Auth, EMAIL, bearer, keyed},
+};
 
 /// 32 times the byte 2, and 32 times the byte 3, in base64.
 const NEW: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
@@ -79,6 +83,26 @@ async fn every_credential_goes_on_under_another_master_key() {
 }
 
 #[tokio::test]
+async fn an_authenticator_goes_on_under_another_master_key() {
+    let auth = Auth::start().await;
+    let ann = auth.person_with_mfa(EMAIL).await;
+    let enrolled = auth.enroll(&ann.caller).await;
+
+    let (code, output) = auth.rekey(None, NEW).await;
+    let new = auth.replica_with(&["--master-key", NEW]).await;
+
+    assert_eq!(code, Some(0), "{output}");
+    new.service.clock.advance(TimeDelta::minutes(1));
+    let opened = new.login_with_code(EMAIL, &ann.authenticator).await.unwrap();
+    let caller = bearer(&ann.user, &opened.tokens.unwrap());
+    assert_eq!(new.confirm(&caller, &enrolled).await.unwrap(), [""; 0]);
+    let challenge = new.challenge(EMAIL).await;
+    let by_recovery_code = new.complete(&challenge, recovery_code(&ann.recovery_codes[0])).await;
+    assert!(by_recovery_code.is_ok());
+    assert_eq!(auth.audited("master_key.rekey").await.new_values.unwrap()["mfa_secrets"], 2);
+}
+
+#[tokio::test]
 async fn api_keys_outlive_two_changes_and_a_wrong_secret_none() {
     let auth = Auth::start().await;
     let developer = auth.credentials.person(Role::Developer).await;
@@ -137,6 +161,7 @@ async fn every_sealed_column_of_the_schema_is_known() {
             "idempotency_keys.sealed",
             "refresh_tokens.successor_sealed",
             "signing_keys.private_key_sealed",
+            "totps.mfa_secret_sealed",
         ]
     );
 }

@@ -15,6 +15,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// The `domain` of every `google.rpc.ErrorInfo` (AIP-193).
 const DOMAIN: &str = "ihuman.dev";
 
+/// What a session calls to prove its factors again.
+const STEP_UP: &str = "ihuman.auth.v1.AuthService/Reauthenticate";
+
 /// Why a request failed. A variant exists where a client would act on the difference.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -207,6 +210,7 @@ impl Error {
             }
             Error::RecentAuthenticationRequired(max_age) => {
                 metadata.insert("max_age_seconds".to_owned(), max_age.as_secs().to_string());
+                metadata.insert("method".to_owned(), STEP_UP.to_owned());
             }
             Error::NotFound(kind) | Error::AlreadyExists(kind) => {
                 metadata.insert("kind".to_owned(), (*kind).to_owned());
@@ -269,6 +273,8 @@ fn unauthenticated(reason: Reason) -> &'static str {
         Reason::CredentialsExpired => "the credentials have expired",
         Reason::CredentialsRevoked => "the credentials were revoked",
         Reason::LoginFailed => "the e-mail address and password do not belong together",
+        Reason::SecondFactorFailed => "the second factor was not proved",
+        Reason::ChallengeInvalid => "the challenge of the login is not valid: log in again",
         Reason::RefreshTokenReused => "the refresh token was used before; its session is revoked",
         _ => "the credentials are not valid",
     }

@@ -13,18 +13,18 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    store,
-    tokens::{RefreshToken, Tokens},
+    challenge::{self, Challenge},
+    opening::{self, Opened},
 };
 use crate::{
     context::Context,
     emails,
     locks::{self, Counted, DeviceToken, Subject},
+    mfa,
     passwords::{Attempt, Verdict},
-    sessions::{self, store::NewSession},
     users::{
         self, Email,
-        store::{Login, State, User},
+        store::{Login, State},
     },
 };
 
@@ -41,26 +41,35 @@ pub(crate) struct Credentials {
     pub(crate) device: DeviceToken,
 }
 
+/// What a right password leads to.
+pub(crate) enum LoggedIn {
+    /// A session.
+    Opened(Box<Opened>),
+    /// The question for a second factor.
+    Challenged(Challenge),
+}
+
 /// A password that was proved.
 struct Proved {
     user_id: Uuid,
     hash: String,
+    mfa_enabled: bool,
     /// The same password in the present form, if the stored one is not in it.
     renewed: Option<String>,
     /// Whether the address of the account is its owner's.
     is_verified: bool,
 }
 
-/// Opens a session; returns its tokens, the account and what the device is known by
-/// from now on.
+/// Opens a session, or a challenge if the account has a second factor.
 ///
 /// # Errors
-/// `Unauthenticated`; `EmailNotVerified`, after a right password; `TooManyFailures`, whatever the password is, while it must wait.
+/// `Unauthenticated`; `EmailNotVerified`, after a right password; `TooManyFailures`,
+/// whatever the password is, while it must wait.
 pub(crate) async fn login(
     context: &Context,
     credentials: &Credentials,
     origin: &Arc<Origin>,
-) -> Result<(Tokens, User, String)> {
+) -> Result<LoggedIn> {
     let mut known = find(context, &credentials.email).await?;
     let user_id = known.as_ref().map(|it| it.user_id);
     let device_id = user_id
@@ -84,12 +93,15 @@ pub(crate) async fn login(
             counted.take_back(context).await?;
             return emails::refuse_unverified(context, proved.user_id, LOGIN, origin).await;
         }
-        if let Some((tokens, user)) = open(context, &proved, &counted, origin).await? {
-            let device_id = device_id.unwrap_or_else(Uuid::new_v4);
-            let device_token = context.devices.issue(user.user_id, device_id, context.now());
-            return Ok((tokens, user, device_token));
+        let logged_in = match proved.mfa_enabled {
+            false => open(context, &proved, &counted, device_id, origin).await?,
+            true => challenge(context, &proved, &counted, device_id, origin).await?,
+        };
+        if let Some(logged_in) = logged_in {
+            return Ok(logged_in);
         }
-        // Another login stored the password in another form, or it is another password.
+        // Another login stored the password in another form, or it is another password,
+        // or a second factor was turned on or off.
         known = find(context, &credentials.email).await?;
     }
     let begun = counted.fail(context).await?;
@@ -112,8 +124,8 @@ async fn prove(
     let hash = active.as_ref().and_then(|it| it.password_hash.as_deref());
     let verdict = counted.verify(context, attempt, hash).await?;
     let (Verdict::Good { renewed }, Some(login)) = (verdict, active) else { return Ok(None) };
-    let Login { user_id, password_hash, is_verified, .. } = login;
-    Ok(password_hash.map(|hash| Proved { user_id, hash, renewed, is_verified }))
+    let Login { user_id, password_hash, mfa_enabled, is_verified, .. } = login;
+    Ok(password_hash.map(|hash| Proved { user_id, hash, mfa_enabled, renewed, is_verified }))
 }
 
 /// None, when the account is not what it was when its password was proved.
@@ -121,34 +133,40 @@ async fn open(
     context: &Context,
     proved: &Proved,
     counted: &Counted,
+    device_id: Option<Uuid>,
     origin: &Arc<Origin>,
-) -> Result<Option<(Tokens, User)>> {
-    let (user_id, now) = (proved.user_id, context.now());
+) -> Result<Option<LoggedIn>> {
+    let user_id = proved.user_id;
     let mut tx = context.db.begin().await?;
+    let now = context.now();
     let user = users::store::update_login(&mut tx, user_id, &proved.hash, now).await?;
     let Some(user) = user else { return Ok(None) };
     counted.succeed(&mut tx).await?;
-    let refresh_token = RefreshToken::generate()?;
-    let expires_at = context.tokens.refresh_expiry(now);
-    let new = NewSession {
-        session_id: Uuid::now_v7(),
-        user_id,
-        auth_time: now,
-        expires_at,
-        ip_address: origin.ip_address,
-        user_agent: &origin.user_agent,
-    };
-    let session = sessions::store::insert(&mut tx, new).await?;
-    let session_id = session.session_id;
-    store::insert(&mut tx, &refresh_token.hash(), session_id, expires_at).await?;
-    let tokens = context.tokens.issue(&user, &session, refresh_token, expires_at, now)?;
-    let new = json!({"user_id": user_id, "expire_time": expires_at});
-    let actor = Actor::session(user_id, session_id, origin);
+    let amr = mfa::PASSWORD_ALONE;
+    let opened = opening::open(&mut tx, context, user, amr, device_id, origin).await?;
+    let actor = Actor::session(user_id, opened.tokens.session_id, origin);
     renew(&mut tx, proved, &actor).await?;
-    let change = Change::created("session.create", "session", session_id, new);
-    audit::record(&mut tx, &actor, change).await?;
     tx.commit().await?;
-    Ok(Some((tokens, user)))
+    Ok(Some(LoggedIn::Opened(Box::new(opened))))
+}
+
+/// The same for an account with a second factor. The password is proved: its count
+/// ends here, and that of the second factor does not.
+async fn challenge(
+    context: &Context,
+    proved: &Proved,
+    counted: &Counted,
+    device_id: Option<Uuid>,
+    origin: &Arc<Origin>,
+) -> Result<Option<LoggedIn>> {
+    let mut tx = context.db.begin().await?;
+    let user = users::store::login::lock(&mut tx, proved.user_id, &proved.hash, true).await?;
+    let Some(user) = user else { return Ok(None) };
+    counted.succeed(&mut tx).await?;
+    let challenge = challenge::open(&mut tx, context, &user, device_id, origin).await?;
+    renew(&mut tx, proved, &Actor::user(user.user_id, origin)).await?;
+    tx.commit().await?;
+    Ok(Some(LoggedIn::Challenged(challenge)))
 }
 
 /// Stores the password in the present form, if it is not.

@@ -1,6 +1,11 @@
 //! Opening accounts and sessions, and saying who is calling.
 
+mod challenge;
+mod complete;
 mod login;
+mod opaque;
+mod opening;
+mod reauthenticate;
 mod refresh;
 mod registration;
 pub(crate) mod rpc;
@@ -17,7 +22,9 @@ use ihuman_shared::{
 use serde_json::json;
 
 pub(crate) use self::{
+    complete::complete_login,
     login::login,
+    reauthenticate::reauthenticate,
     refresh::refresh,
     registration::{Registration, register},
     tokens::{SUCCESSORS, TokenIssuer},
@@ -26,7 +33,7 @@ use crate::{
     context::Context,
     locks::{self, Subject},
     mail,
-    passwords::{Attempt, Candidate, Owner},
+    passwords::{Attempt, Owner, Password, Proposal},
     revocations::{self, Revoked},
     sessions,
     users::{self, store::User},
@@ -64,15 +71,16 @@ pub(crate) async fn change_password(
     context: &Context,
     caller: &Principal,
     current: &Attempt,
-    new: Candidate,
+    new: Proposal,
 ) -> Result<()> {
     let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
     let (user_id, actor) = (caller.user_id, Actor::from(caller));
-    let (user, old_hash) = {
+    let (user, login) = {
         let mut conn = context.db.acquire().await?;
-        let old_hash = users::store::get_password_hash(&mut conn, user_id).await?;
-        (users::store::get(&mut conn, user_id).await?, old_hash)
+        let login = users::store::login::get(&mut conn, user_id).await?;
+        (users::store::get(&mut conn, user_id).await?, login)
     };
+    let old_hash = login.password_hash;
     let subject = Subject::Session { user_id, session_id };
     let counted = locks::admit(context, locks::Kind::Password, subject, None).await?;
     let verdict = counted.verify(context, current, old_hash.as_deref()).await?;
@@ -89,7 +97,9 @@ pub(crate) async fn change_password(
         counted.take_back(context).await?;
         return Err(Error::invalid("new_password", "must not be the current password"));
     }
-    let new_hash = match new.of(Owner::of(&user)) {
+    let new = new.beside(login.mfa_enabled).and_then(|it| it.of(Owner::of(&user)));
+    let is_short = new.as_ref().is_ok_and(Password::is_short);
+    let new_hash = match new {
         Ok(new) => context.hasher.hash(&new).await,
         Err(refused) => Err(refused),
     };
@@ -102,8 +112,9 @@ pub(crate) async fn change_password(
     };
 
     let mut tx = context.db.begin().await?;
-    let updated = users::store::update_password(&mut tx, user_id, &old_hash, &new_hash).await?;
-    // A login may have renewed the hash in between.
+    let updated =
+        users::store::update_password(&mut tx, user_id, &old_hash, &new_hash, is_short).await?;
+    // A login may have renewed the hash in between, or the second factor is gone.
     let token_version = updated.ok_or(Error::Conflict)?;
     counted.succeed(&mut tx).await?;
     let sessions = sessions::store::revoke_all(&mut tx, user_id, context.now()).await?;

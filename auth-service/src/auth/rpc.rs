@@ -7,25 +7,29 @@ use ihuman_proto::auth::v1::{
     auth_service_server::{AuthService, AuthServiceServer},
 };
 use ihuman_shared::{
+    Result,
     access::{Credential, Origin, Principal},
     credentials::Proof,
     error::{self, Reason},
     idempotency::Key,
-    parse,
+    parse::{self, Fields},
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
     Registration,
-    login::Credentials,
+    challenge::{Challenge, ChallengeToken},
+    login::{Credentials, LoggedIn},
+    opening::Opened,
     tokens::{RefreshToken, Tokens},
 };
 use crate::{
     context::Context,
     limits,
     locks::DeviceToken,
-    passwords::{Attempt, Candidate, Owner},
+    mfa::{Factor, FactorProof, RecoveryCode, TotpCode},
+    passwords::{Attempt, Candidate, Owner, Proposal},
     users::{DisplayName, Email},
 };
 
@@ -45,15 +49,8 @@ impl AuthService for Auth {
         request: Request<pb::RegisterRequest>,
     ) -> Result<Response<pb::RegisterResponse>, Status> {
         let origin = Origin::of(&request);
-        let mut request = request.into_inner();
-        // Taken out, so that no hash of it is stored with the key.
-        let password = Candidate::parse("password", take(&mut request.password))?;
-        let key = Key::of(Uuid::nil(), "Register", &request.request_id, &request)?;
-        let email = Email::parse("email", request.email)?;
-        let display_name = DisplayName::parse("display_name", request.display_name)?;
-        let password = password.of(Owner::new(&email, &display_name))?;
+        let (registration, key) = registration(request.into_inner())?;
 
-        let registration = Registration { email, password, display_name };
         let user = super::register(&self.0, registration, key, &origin).await?;
 
         Ok(Response::new(pb::RegisterResponse { user: user.map(Into::into) }))
@@ -64,16 +61,27 @@ impl AuthService for Auth {
         request: Request<pb::LoginRequest>,
     ) -> Result<Response<pb::LoginResponse>, Status> {
         let origin = Origin::of(&request);
+        let credentials = credentials(request.into_inner())?;
+
+        let logged_in = super::login(&self.0, &credentials, &origin).await?;
+
+        Ok(Response::new(logged_in.into()))
+    }
+
+    async fn complete_login(
+        &self,
+        request: Request<pb::CompleteLoginRequest>,
+    ) -> Result<Response<pb::CompleteLoginResponse>, Status> {
+        let origin = Origin::of(&request);
         let request = request.into_inner();
-        let email = Email::parse("email", request.email)?;
-        let attempt = Attempt::parse("password", request.password)?;
-        let device = DeviceToken::parse("device_token", request.device_token)?;
-        let credentials = Credentials { email, attempt, device };
+        let proof = login_proof(parse::required("proof", request.proof)?)?;
+        let token = ChallengeToken::parse(request.challenge_token)?;
 
-        let (tokens, user, device_token) = super::login(&self.0, &credentials, &origin).await?;
+        let opened = super::complete_login(&self.0, &token, &proof, &origin).await?;
 
+        let Opened { tokens, user, device_token } = opened;
         let (tokens, user) = (Some(tokens.into()), Some(user.into()));
-        Ok(Response::new(pb::LoginResponse { tokens, user, device_token }))
+        Ok(Response::new(pb::CompleteLoginResponse { tokens, user, device_token }))
     }
 
     async fn refresh_token(
@@ -131,6 +139,23 @@ impl AuthService for Auth {
         }))
     }
 
+    async fn reauthenticate(
+        &self,
+        request: Request<pb::ReauthenticateRequest>,
+    ) -> Result<Response<pb::ReauthenticateResponse>, Status> {
+        let caller = Principal::of(&request)?;
+        let request = request.into_inner();
+        let attempt = Attempt::parse("password", request.password)?;
+        let proof = request.second_factor.map(session_proof).transpose()?;
+
+        let token = super::reauthenticate(&self.0, &caller, &attempt, proof.as_ref()).await?;
+
+        Ok(Response::new(pb::ReauthenticateResponse {
+            access_token: token.text.reveal().to_owned(),
+            access_token_expire_time: Some(parse::timestamp(token.expires_at)),
+        }))
+    }
+
     async fn change_password(
         &self,
         request: Request<pb::ChangePasswordRequest>,
@@ -138,12 +163,66 @@ impl AuthService for Auth {
         let caller = Principal::of(&request)?;
         let request = request.into_inner();
         let current = Attempt::parse("current_password", request.current_password)?;
-        let new = Candidate::parse("new_password", request.new_password)?;
+        let new = Proposal::parse("new_password", request.new_password)?;
 
         super::change_password(&self.0, &caller, &current, new).await?;
 
         Ok(Response::new(pb::ChangePasswordResponse {}))
     }
+}
+
+fn login_proof(proof: pb::complete_login_request::Proof) -> Result<FactorProof> {
+    use pb::complete_login_request::Proof;
+    match proof {
+        Proof::TotpCode(code) => totp(&code),
+        Proof::RecoveryCode(code) => recovery_code(&code),
+    }
+}
+
+fn session_proof(proof: pb::reauthenticate_request::SecondFactor) -> Result<FactorProof> {
+    use pb::reauthenticate_request::SecondFactor;
+    match proof {
+        SecondFactor::TotpCode(code) => totp(&code),
+        SecondFactor::RecoveryCode(code) => recovery_code(&code),
+    }
+}
+
+fn totp(code: &str) -> Result<FactorProof> {
+    TotpCode::parse("totp_code", code).map(FactorProof::Totp)
+}
+
+fn recovery_code(code: &str) -> Result<FactorProof> {
+    RecoveryCode::parse("recovery_code", code).map(FactorProof::RecoveryCode)
+}
+
+fn registration(mut request: pb::RegisterRequest) -> Result<(Registration, Option<Key>)> {
+    let mut fields = Fields::default();
+    // Taken out, so that no hash of it is stored with the key.
+    let password = take(&mut request.password);
+    let key = Key::of(Uuid::nil(), "Register", &request.request_id, &request);
+    let email = fields.take(Email::parse("email", request.email));
+    let password = fields.take(Candidate::parse("password", password));
+    let display_name = fields.take(DisplayName::parse("display_name", request.display_name));
+    let key = fields.take(key);
+    let password = match (&email, &display_name, password) {
+        (Some(email), Some(display_name), Some(password)) => {
+            fields.take(password.of(Owner::new(email, display_name)))
+        }
+        _ => None,
+    };
+    fields.finish((|| {
+        let registration =
+            Registration { email: email?, password: password?, display_name: display_name? };
+        Some((registration, key?))
+    })())
+}
+
+fn credentials(request: pb::LoginRequest) -> Result<Credentials> {
+    let mut fields = Fields::default();
+    let email = fields.take(Email::parse("email", request.email));
+    let attempt = fields.take(Attempt::parse("password", request.password));
+    let device = fields.take(DeviceToken::parse("device_token", request.device_token));
+    fields.finish((|| Some(Credentials { email: email?, attempt: attempt?, device: device? }))())
 }
 
 fn active(proof: &Proof) -> pb::VerifyTokenResponse {
@@ -172,6 +251,33 @@ fn inactive(reason: Reason) -> pb::VerifyTokenResponse {
 
 fn text(id: Option<Uuid>) -> String {
     id.map(|it| it.to_string()).unwrap_or_default()
+}
+
+impl From<LoggedIn> for pb::LoginResponse {
+    fn from(logged_in: LoggedIn) -> Self {
+        match logged_in {
+            LoggedIn::Opened(opened) => pb::LoginResponse {
+                tokens: Some(opened.tokens.into()),
+                user: Some(opened.user.into()),
+                device_token: opened.device_token,
+                challenge: None,
+            },
+            LoggedIn::Challenged(challenge) => pb::LoginResponse {
+                challenge: Some(challenge.into()),
+                ..pb::LoginResponse::default()
+            },
+        }
+    }
+}
+
+impl From<Challenge> for pb::LoginChallenge {
+    fn from(challenge: Challenge) -> Self {
+        pb::LoginChallenge {
+            challenge_token: challenge.token.reveal().to_owned(),
+            expire_time: Some(parse::timestamp(challenge.expires_at)),
+            factors: challenge.factors.into_iter().map(Factor::to_contract).collect(),
+        }
+    }
 }
 
 impl From<Tokens> for pb::Tokens {

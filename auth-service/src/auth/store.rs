@@ -1,5 +1,7 @@
 //! The `refresh_tokens` table.
 
+pub(crate) mod challenge;
+
 use chrono::{DateTime, Utc};
 use ihuman_shared::Result;
 use sqlx::PgConnection;

@@ -1,10 +1,5 @@
 //! The two tokens of a session: the signed one to call with, and the opaque one to get new ones with.
 
-use aws_lc_rs::{
-    digest::{SHA256, digest},
-    rand,
-};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use chrono::{DateTime, TimeDelta, Utc};
 use ihuman_shared::{
     Error, Result,
@@ -14,13 +9,11 @@ use ihuman_shared::{
 };
 use uuid::Uuid;
 
+use super::opaque;
 use crate::{
     config::IdentityConfig, context::lifetime, sessions::store::Session, signing_keys::KeyRing,
     users::store::User,
 };
-
-/// The size of a refresh token, in bytes.
-const REFRESH_TOKEN_LEN: usize = 32;
 
 /// What the successors of refresh tokens are sealed for.
 pub(crate) const SUCCESSORS: &str = "refresh token successor";
@@ -34,7 +27,13 @@ pub(crate) struct Tokens {
     pub(crate) refresh_token_expires_at: DateTime<Utc>,
 }
 
-/// 256 random bits in base64url: nothing to guess, so a fast hash of it is enough.
+/// A token that says what its session may do.
+pub(crate) struct AccessToken {
+    pub(crate) text: Secret,
+    pub(crate) expires_at: DateTime<Utc>,
+}
+
+/// An opaque token, which works once.
 #[derive(Clone)]
 pub(crate) struct RefreshToken(Secret);
 
@@ -45,6 +44,7 @@ pub(crate) struct TokenIssuer {
     audience: String,
     access_lifetime: TimeDelta,
     refresh_lifetime: TimeDelta,
+    session_lifetime: TimeDelta,
     successors: Sealer,
 }
 
@@ -54,26 +54,19 @@ impl RefreshToken {
     /// # Errors
     /// `Internal`, when there is no randomness.
     pub(crate) fn generate() -> Result<Self> {
-        let mut bytes = [0; REFRESH_TOKEN_LEN];
-        let filled = rand::fill(&mut bytes);
-        filled.map_err(|_| Error::internal(anyhow::anyhow!("no random numbers")))?;
-        Ok(RefreshToken(BASE64.encode(bytes).into()))
+        opaque::generate().map(RefreshToken)
     }
 
     /// # Errors
     /// `Unauthenticated`, when it can't be one of ours.
     pub(crate) fn parse(text: String) -> Result<Self> {
-        // 4 characters for 3 bytes; more need not be decoded.
-        let fits = text.len() == (REFRESH_TOKEN_LEN * 4).div_ceil(3);
-        if !fits || BASE64.decode(&text).is_err() {
-            return Err(Error::Unauthenticated(Reason::CredentialsInvalid));
-        }
-        Ok(RefreshToken(text.into()))
+        let invalid = || Error::Unauthenticated(Reason::CredentialsInvalid);
+        opaque::parse(text).map(RefreshToken).ok_or_else(invalid)
     }
 
     /// What is stored of it.
     pub(crate) fn hash(&self) -> Vec<u8> {
-        digest(&SHA256, self.0.reveal().as_bytes()).as_ref().to_vec()
+        opaque::hash(&self.0)
     }
 
     /// The token, for its owner.
@@ -90,13 +83,29 @@ impl TokenIssuer {
             audience: platform.tokens().jwt_audience.clone(),
             access_lifetime: lifetime(config.jwt_expires_in),
             refresh_lifetime: lifetime(config.jwt_refresh_expires_in),
+            session_lifetime: lifetime(config.session_max_lifetime),
             successors: Sealer::new(&platform.master_key, SUCCESSORS),
         }
     }
 
-    /// When a refresh token that is issued now expires.
+    /// When the first refresh token of a session that is opened now expires.
     pub(crate) fn refresh_expiry(&self, now: DateTime<Utc>) -> DateTime<Utc> {
-        now + self.refresh_lifetime
+        self.successor_expiry(now, now)
+    }
+
+    /// When a refresh token that is issued now expires, in a session that was opened
+    /// at `opened_at`: no later than the session ends.
+    pub(crate) fn successor_expiry(
+        &self,
+        opened_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> DateTime<Utc> {
+        (now + self.refresh_lifetime).min(self.session_end(opened_at))
+    }
+
+    /// When a session that was opened at `opened_at` ends, however often it is refreshed.
+    pub(crate) fn session_end(&self, opened_at: DateTime<Utc>) -> DateTime<Utc> {
+        opened_at + self.session_lifetime
     }
 
     /// The tokens of `session`: `refresh_token`, and an access token with what
@@ -109,7 +118,27 @@ impl TokenIssuer {
         refresh_token_expires_at: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<Tokens> {
-        let expires_at = now + self.access_lifetime;
+        let access_token = self.issue_access(user, session, refresh_token_expires_at, now)?;
+        Ok(Tokens {
+            session_id: session.session_id,
+            access_token: access_token.text,
+            access_token_expires_at: access_token.expires_at,
+            refresh_token,
+            refresh_token_expires_at,
+        })
+    }
+
+    /// An access token of `session`, which ends at `session_ends_at`, with what `user`
+    /// may do now.
+    pub(crate) fn issue_access(
+        &self,
+        user: &User,
+        session: &Session,
+        session_ends_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<AccessToken> {
+        // No access token outlives its session.
+        let expires_at = (now + self.access_lifetime).min(session_ends_at);
         let claims = Claims {
             iss: self.issuer.clone(),
             aud: self.audience.clone(),
@@ -118,17 +147,14 @@ impl TokenIssuer {
             iat: now.timestamp(),
             exp: expires_at.timestamp(),
             auth_time: session.auth_time.timestamp(),
-            amr: vec!["pwd".to_owned()],
+            amr: session.amr.clone(),
             role: user.role.text().to_owned(),
             permissions: user.rights().texts(),
             ver: user.token_version,
         };
-        Ok(Tokens {
-            session_id: session.session_id,
-            access_token: self.keys.sign(&claims, now)?.into(),
-            access_token_expires_at: DateTime::from_timestamp(claims.exp, 0).unwrap_or(expires_at),
-            refresh_token,
-            refresh_token_expires_at,
+        Ok(AccessToken {
+            text: self.keys.sign(&claims, now)?.into(),
+            expires_at: DateTime::from_timestamp(claims.exp, 0).unwrap_or(expires_at),
         })
     }
 

@@ -58,6 +58,7 @@ impl LockService for Locks {
 fn shown(lock: &Lock, now: DateTime<Utc>) -> Option<pb::Lock> {
     let kind = match lock.kind {
         Kind::Password => pb::LockKind::Password,
+        Kind::Totp => pb::LockKind::Totp,
     };
     let scope = match lock.scope {
         Scope::Account => pb::LockScope::Account,

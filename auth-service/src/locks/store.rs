@@ -11,6 +11,9 @@ use uuid::Uuid;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
     Password,
+    /// The code of an authenticator, or a recovery code in its place, so that trying
+    /// both gives no more guesses.
+    Totp,
 }
 
 /// Whose failures are counted.

@@ -5,7 +5,7 @@ pub(crate) mod rpc;
 use std::sync::Arc;
 
 use ihuman_shared::{
-    Result,
+    Error, Result,
     access::Origin,
     audit::{self, Actor, Change},
 };
@@ -16,7 +16,7 @@ use crate::{
     context::Context,
     emails::{self, EmailToken, Kind},
     locks, mail,
-    passwords::{Candidate, Owner},
+    passwords::{Owner, Proposal},
     revocations::{self, Revoked},
     sessions,
     users::{self, Email},
@@ -32,25 +32,30 @@ pub(crate) async fn request(context: &Context, email: &Email, origin: &Arc<Origi
 pub(crate) async fn reset(
     context: &Context,
     token: &EmailToken,
-    new: Candidate,
+    new: Proposal,
     origin: &Arc<Origin>,
 ) -> Result<()> {
     let kind = Kind::ResetPassword;
     // Before the transaction, so that no connection waits for it; and only for who has
     // a token, or strangers could have us hash.
-    let user = {
+    let (user, login) = {
         let mut conn = context.db.acquire().await?;
-        emails::owner(&mut conn, context, kind, token).await?
+        let user = emails::owner(&mut conn, context, kind, token).await?;
+        let login = users::store::login::get(&mut conn, user.user_id).await?;
+        (user, login)
     };
-    let new = new.of(Owner::of(&user))?;
+    let new = new.beside(login.mfa_enabled)?.of(Owner::of(&user))?;
     let new_hash = context.hasher.hash(&new).await?;
 
     let (user_id, now) = (user.user_id, context.now());
     let mut tx = context.db.begin().await?;
     let user = emails::owner(&mut tx, context, kind, token).await?;
     emails::use_up(&mut tx, context, kind, token).await?;
-    let token_version =
-        users::store::addresses::reset_password(&mut tx, user_id, &new_hash, now).await?;
+    let is_short = new.is_short();
+    let reset =
+        users::store::addresses::reset_password(&mut tx, user_id, &new_hash, is_short, now).await?;
+    // The second factor is gone since it was looked at.
+    let token_version = reset.ok_or(Error::Conflict)?;
     let sessions = sessions::store::revoke_all(&mut tx, user_id, now).await?;
     revocations::insert(&mut tx, context, Revoked::User { user_id, token_version }).await?;
     let locks = locks::store::delete_of_user_kind(&mut tx, user_id, locks::Kind::Password).await?;

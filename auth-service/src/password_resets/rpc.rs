@@ -9,7 +9,7 @@ use ihuman_proto::auth::v1::{
 use ihuman_shared::access::Origin;
 use tonic::{Request, Response, Status};
 
-use crate::{context::Context, emails::EmailToken, limits, passwords::Candidate, users::Email};
+use crate::{context::Context, emails::EmailToken, limits, passwords::Proposal, users::Email};
 
 /// The service behind its limits.
 pub(crate) fn server(context: &Arc<Context>) -> PasswordResetServiceServer<PasswordResets> {
@@ -41,7 +41,7 @@ impl PasswordResetService for PasswordResets {
         let origin = Origin::of(&request);
         let request = request.into_inner();
         let token = EmailToken::parse(request.token)?;
-        let new = Candidate::parse("new_password", request.new_password)?;
+        let new = Proposal::parse("new_password", request.new_password)?;
 
         super::reset(&self.0, &token, new, &origin).await?;
 

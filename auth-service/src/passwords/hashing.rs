@@ -25,7 +25,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Attempt, Password,
+    Attempt, Password, UNUSABLE,
     stored::{self, PEPPERED, Salt, Stored},
 };
 use crate::config::PasswordConfig;
@@ -122,7 +122,7 @@ impl Hasher {
     pub(crate) async fn verify(&self, attempt: &Attempt, hash: Option<&str>) -> Result<Verdict> {
         let usable = hash.and_then(|it| {
             let stored = Stored::read(it);
-            if stored.is_none() {
+            if stored.is_none() && it != UNUSABLE {
                 tracing::error!("the password hash of an account can't be used");
             }
             stored

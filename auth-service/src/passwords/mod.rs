@@ -16,10 +16,18 @@ pub(crate) use self::{
 };
 
 /// How many code points a password has after normalization; NIST SP 800-63B-4
-/// section 3.1.1.2 asks for 15 where it is the only factor.
+/// section 3.1.1.2 asks for 15 where it is the only factor, and for 8 beside another.
 const CHARACTERS: RangeInclusive<usize> = 15..=128;
+const CHARACTERS_BESIDE: RangeInclusive<usize> = 8..=128;
+/// What is stored of a password that does not work any more, until it is reset: no
+/// password has this hash.
+pub(crate) const UNUSABLE: &str = "unusable";
 /// How many bytes are normalized at the most.
 const BYTES_MAX: usize = 1024;
+
+/// A password that is long enough beside a second factor at least, and otherwise as a
+/// [`Candidate`] is.
+pub(crate) struct Proposal(Candidate);
 
 /// A password of an allowed length that is not among the first to be guessed, in the
 /// form NFKC. Whether its owner may have it is still to be asked.
@@ -42,13 +50,51 @@ pub(crate) struct Attempt {
     normal: Secret,
 }
 
+/// What a password alone must have.
+const LENGTH: &str = "must have 15 to 128 characters, counted after NFKC normalization";
+/// What a password must have at least.
+const LENGTH_BESIDE: &str = "must have 15 to 128 characters, or 8 to 128 beside a second \
+                             factor, counted after NFKC normalization";
+
+impl Proposal {
+    /// # Errors
+    /// `InvalidFields`, when it is too short for any account, too long or too common.
+    pub(crate) fn parse(field: &'static str, text: String) -> Result<Self> {
+        Candidate::within(&CHARACTERS_BESIDE, LENGTH_BESIDE, field, text).map(Proposal)
+    }
+
+    /// The same for an account that has a second factor, or has none.
+    ///
+    /// # Errors
+    /// `InvalidFields`, when it is too short to stand alone and would have to.
+    pub(crate) fn beside(self, second_factor: bool) -> Result<Candidate> {
+        match second_factor || !is_short(&self.0.text) {
+            true => Ok(self.0),
+            false => Err(Error::invalid(self.0.field, LENGTH)),
+        }
+    }
+
+    /// Whether it is what `attempt` says.
+    pub(crate) fn is(&self, attempt: &Attempt) -> bool {
+        self.0.text.reveal() == attempt.normal.reveal()
+    }
+}
+
 impl Candidate {
     /// # Errors
-    /// `InvalidFields`, when it is too short, too long or too common.
+    /// `InvalidFields`, when it is too short to stand alone, too long or too common.
     pub(crate) fn parse(field: &'static str, text: String) -> Result<Self> {
-        let problem = "must have 15 to 128 characters, counted after NFKC normalization";
+        Self::within(&CHARACTERS, LENGTH, field, text)
+    }
+
+    fn within(
+        characters: &RangeInclusive<usize>,
+        problem: &str,
+        field: &'static str,
+        text: String,
+    ) -> Result<Self> {
         let text = normalize(&text).ok_or_else(|| Error::invalid(field, problem))?;
-        if !CHARACTERS.contains(&text.chars().count()) {
+        if !characters.contains(&text.chars().count()) {
             return Err(Error::invalid(field, problem));
         }
         match blocklist::problem(&text) {
@@ -67,10 +113,12 @@ impl Candidate {
             None => Ok(Password(self.text)),
         }
     }
+}
 
-    /// Whether it is what `attempt` says.
-    pub(crate) fn is(&self, attempt: &Attempt) -> bool {
-        self.text.reveal() == attempt.normal.reveal()
+impl Password {
+    /// Whether it is too short to stand alone.
+    pub(crate) fn is_short(&self) -> bool {
+        is_short(&self.0)
     }
 }
 
@@ -82,6 +130,10 @@ impl Attempt {
             .ok_or_else(|| Error::invalid(field, format!("must have at most {BYTES_MAX} bytes")))?;
         Ok(Attempt { typed: text.into(), normal: normal.into() })
     }
+}
+
+fn is_short(text: &Secret) -> bool {
+    text.reveal().chars().count() < *CHARACTERS.start()
 }
 
 /// The same characters in the same form, however they were typed (NIST SP
@@ -115,8 +167,22 @@ mod tests {
     }
 
     #[test]
+    fn beside_a_second_factor_eight_characters_are_enough() {
+        let propose = |text: &str| Proposal::parse("password", text.to_owned());
+
+        assert!(propose("gxqz lm").is_err());
+        assert!(propose("gxqz lmk").unwrap().beside(true).is_ok());
+        assert!(propose("gxqz lmk").unwrap().beside(false).is_err());
+        assert!(propose("a lamp that hums").unwrap().beside(false).is_ok());
+        for common in ["password", "password1", "Passw0rd!", "qwertyui", "12345678", "letmein1"] {
+            assert!(propose(common).is_err(), "{common}");
+        }
+    }
+
+    #[test]
     fn the_same_characters_typed_in_another_way_are_the_same_password() {
-        let password = parse("café au lait at nine").unwrap();
+        let text = "café au lait at nine".to_owned();
+        let password = Proposal::parse("password", text).unwrap();
 
         assert!(
             password.is(&Attempt::parse("it", "cafe\u{301} au lait at nine".to_owned()).unwrap())

@@ -13,7 +13,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use self::store::{Sealed, Table};
-use crate::{auth, context, signing_keys};
+use crate::{auth, context, mfa, signing_keys};
 
 /// How many values were sealed again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Rekeyed {
     pub refresh_tokens: usize,
     /// Answers that are kept for a retry.
     pub answers: usize,
+    /// Secrets of authenticators.
+    pub mfa_secrets: usize,
     /// Keys that API keys were hashed with under earlier master keys.
     pub api_key_hash_keys: usize,
 }
@@ -66,13 +68,15 @@ pub async fn rekey(platform: &Platform, new: &MasterKey) -> Result<Rekeyed> {
         signing_keys: keys.reseal(&mut tx, Table::SigningKeys, signing_keys::PURPOSE).await?,
         refresh_tokens: keys.reseal(&mut tx, Table::RefreshTokens, auth::SUCCESSORS).await?,
         answers: keys.reseal(&mut tx, Table::IdempotencyKeys, context::ANSWERS).await?,
+        mfa_secrets: keys.reseal(&mut tx, Table::Totps, mfa::MFA_SECRETS).await?,
         api_key_hash_keys: keys.reseal_hash_keys(&mut tx).await?,
     };
-    let Rekeyed { signing_keys, refresh_tokens, answers, api_key_hash_keys } = rekeyed;
+    let Rekeyed { signing_keys, refresh_tokens, answers, mfa_secrets, api_key_hash_keys } = rekeyed;
     let new = json!({
         "signing_keys": signing_keys,
         "refresh_tokens": refresh_tokens,
         "answers": answers,
+        "mfa_secrets": mfa_secrets,
         "api_key_hash_keys": api_key_hash_keys,
     });
     let change = Change::created("master_key.rekey", "master_key", "", new);

@@ -10,6 +10,7 @@ pub(crate) enum Table {
     SigningKeys,
     RefreshTokens,
     IdempotencyKeys,
+    Totps,
     ApiKeyHashKeys,
 }
 
@@ -61,6 +62,16 @@ pub(crate) async fn list(conn: &mut PgConnection, table: Table) -> Result<Vec<Se
             .fetch_all(conn)
             .await?
         }
+        Table::Totps => {
+            sqlx::query_as!(
+                Sealed,
+                r#"select (user_id, is_confirmed)::text as "place!", user_id::text as "belongs_to!",
+                       mfa_secret_sealed as sealed
+                   from totps for update"#,
+            )
+            .fetch_all(conn)
+            .await?
+        }
         Table::ApiKeyHashKeys => {
             sqlx::query_as!(
                 Sealed,
@@ -105,6 +116,17 @@ pub(crate) async fn update(conn: &mut PgConnection, table: Table, rows: Vec<Seal
                 "update idempotency_keys k set sealed = new.sealed
                  from unnest($1::text[], $2::bytea[]) as new (place, sealed)
                  where (k.principal_id, k.method, k.request_id)::text = new.place",
+                &places,
+                &sealed,
+            )
+            .execute(conn)
+            .await?
+        }
+        Table::Totps => {
+            sqlx::query!(
+                "update totps t set mfa_secret_sealed = new.sealed
+                 from unnest($1::text[], $2::bytea[]) as new (place, sealed)
+                 where (t.user_id, t.is_confirmed)::text = new.place",
                 &places,
                 &sealed,
             )

@@ -2,6 +2,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod erasure;
+pub(crate) mod login;
 pub(crate) mod profile;
 pub(crate) mod search;
 pub(crate) mod statistics;
@@ -33,6 +34,12 @@ pub(crate) enum State {
     Deactivated,
     Deleted,
 }
+
+/// Begins the transaction that accounts are listed in. Each list is planned for the
+/// filters that are set: one plan for all would use no index of theirs. Accounts are few
+/// enough to be in memory, where a page costs the same wherever it is.
+pub(crate) const READ: &str = "begin read only; set local plan_cache_mode = 'force_custom_plan'; \
+     set local random_page_cost = 1.1";
 
 #[derive(Clone, Debug)]
 pub(crate) struct User {
@@ -66,6 +73,7 @@ pub(crate) struct Login {
     pub(crate) password_hash: Option<String>,
     pub(crate) state: State,
     pub(crate) is_verified: bool,
+    pub(crate) mfa_enabled: bool,
 }
 
 /// Which accounts to list; what is not set does not matter.
@@ -140,7 +148,7 @@ pub(crate) async fn find_by_email(conn: &mut PgConnection, email: &str) -> Resul
 pub(crate) async fn find_login(conn: &mut PgConnection, email: &str) -> Result<Option<Login>> {
     let login = sqlx::query_as!(
         Login,
-        r#"select user_id, password_hash, state as "state: State",
+        r#"select user_id, password_hash, state as "state: State", mfa_enabled,
                email_verified_at is not null as "is_verified!"
            from users where lower(email) = lower($1)"#,
         email,
@@ -148,14 +156,6 @@ pub(crate) async fn find_login(conn: &mut PgConnection, email: &str) -> Result<O
     .fetch_optional(conn)
     .await?;
     Ok(login)
-}
-
-pub(crate) async fn get_password_hash(
-    conn: &mut PgConnection,
-    user_id: Uuid,
-) -> Result<Option<String>> {
-    let hash = sqlx::query_scalar!("select password_hash from users where user_id = $1", user_id);
-    Ok(hash.fetch_optional(conn).await?.flatten())
 }
 
 /// Newest first: the ids are UUIDv7, so they sort by time.
@@ -226,8 +226,8 @@ pub(crate) async fn lock_with_administrators(
     Ok(users)
 }
 
-/// Remembers a login, unless the account was closed or got another password since
-/// `password_hash` was read.
+/// Remembers a login by the password alone, unless the account was closed, got another
+/// password or a second factor since `password_hash` was read.
 pub(crate) async fn update_login(
     conn: &mut PgConnection,
     user_id: Uuid,
@@ -237,7 +237,7 @@ pub(crate) async fn update_login(
     let user = sqlx::query_as!(
         User,
         r#"update users set last_login_at = $3
-           where user_id = $1 and password_hash = $2 and state = 'active'
+           where user_id = $1 and password_hash = $2 and not mfa_enabled and state = 'active'
            returning user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
                permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
         user_id,
@@ -267,21 +267,25 @@ pub(crate) async fn update_password_form(
     Ok(())
 }
 
-/// Replaces the password, unless it was replaced since `old` was read; returns the
-/// new token version.
+/// Replaces the password, unless it was replaced since `old` was read, or the new one is
+/// too short for an account that has lost its second factor since; returns the new
+/// token version.
 pub(crate) async fn update_password(
     conn: &mut PgConnection,
     user_id: Uuid,
     old: &str,
     new: &str,
+    is_short: bool,
 ) -> Result<Option<i64>> {
     let token_version = sqlx::query_scalar!(
-        "update users set password_hash = $3, token_version = token_version + 1
-         where user_id = $1 and password_hash = $2
+        "update users
+         set password_hash = $3, password_is_short = $4, token_version = token_version + 1
+         where user_id = $1 and password_hash = $2 and (mfa_enabled or not $4)
          returning token_version",
         user_id,
         old,
         new,
+        is_short,
     )
     .fetch_optional(conn)
     .await?;

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     str::FromStr,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
+use tokio::sync::Mutex as AsyncMutex;
 use uuid::Uuid;
 
 use super::{CREDENTIAL_MAX, Proof, store};
@@ -138,7 +139,7 @@ pub(super) struct TokenVerifier {
     validation: Validation,
     // By kid; the one shared secret has none.
     keys: RwLock<HashMap<Option<String>, DecodingKey>>,
-    reloads: Throttle,
+    reloads: AsyncMutex<Throttle>,
     // By SHA-256 of the token.
     verified: Cache<[u8; 32], Arc<Verified>>,
     has_shared_secret: bool,
@@ -166,7 +167,7 @@ impl TokenVerifier {
         TokenVerifier {
             validation,
             keys: RwLock::new(keys.into_iter().collect()),
-            reloads: Throttle::default(),
+            reloads: AsyncMutex::default(),
             verified: Cache::new(VERIFIED_MAX),
             has_shared_secret: shared_secret.is_some(),
             db,
@@ -234,10 +235,7 @@ impl TokenVerifier {
         }
         let key = match self.key(&header.kid) {
             Some(key) => key,
-            None => {
-                self.reload_at_times().await?;
-                self.key(&header.kid).ok_or_else(invalid)?
-            }
+            None => self.newer_key(&header.kid).await?,
         };
         let decoded = jsonwebtoken::decode::<Claims>(token, &key, &self.validation);
         Verified::of(decoded.map_err(|_| invalid())?.claims).ok_or_else(invalid)
@@ -249,22 +247,26 @@ impl TokenVerifier {
 
     /// A key may be newer than our copy; but strangers must not make us ask the
     /// database at each request.
-    async fn reload_at_times(&self) -> Result<()> {
-        if self.reloads.allows(Instant::now()) { self.reload().await } else { Ok(()) }
+    async fn newer_key(&self, kid: &Option<String>) -> Result<DecodingKey> {
+        // Who comes while the keys are being read waits for what is found.
+        let mut reloads = self.reloads.lock().await;
+        if self.key(kid).is_none() && reloads.allows(Instant::now()) {
+            self.reload().await?;
+        }
+        self.key(kid).ok_or_else(invalid)
     }
 }
 
 /// Allows something once in [`RELOAD_EVERY`].
 #[derive(Default)]
-struct Throttle(Mutex<Option<Instant>>);
+struct Throttle(Option<Instant>);
 
 impl Throttle {
-    fn allows(&self, now: Instant) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_some_and(|it| now.saturating_duration_since(it) < RELOAD_EVERY) {
+    fn allows(&mut self, now: Instant) -> bool {
+        if self.0.is_some_and(|it| now.saturating_duration_since(it) < RELOAD_EVERY) {
             return false;
         }
-        *last = Some(now);
+        self.0 = Some(now);
         true
     }
 }
@@ -320,8 +322,8 @@ mod tests {
 
     #[test]
     fn however_many_unknown_keys_are_named_the_keys_are_read_once_a_second() {
-        let (throttle, now) = (Throttle::default(), Instant::now());
-        let allowed = |at_ms: u64| throttle.allows(now + Duration::from_millis(at_ms));
+        let (mut throttle, now) = (Throttle::default(), Instant::now());
+        let mut allowed = |at_ms: u64| throttle.allows(now + Duration::from_millis(at_ms));
 
         let allowed = (0..3000).filter(|it| allowed(*it)).count();
 

@@ -71,23 +71,25 @@ pub(crate) async fn update_email(
     Ok(())
 }
 
-/// Sets the password for whoever has the address, which is verified with that;
-/// returns the new token version.
+/// Sets the password for whoever has the address, which is verified with that, unless
+/// it is short and would stand alone; returns the new token version.
 pub(crate) async fn reset_password(
     conn: &mut PgConnection,
     user_id: Uuid,
     password_hash: &str,
+    is_short: bool,
     now: DateTime<Utc>,
-) -> Result<i64> {
+) -> Result<Option<i64>> {
     let token_version = sqlx::query_scalar!(
         "update users
-         set password_hash = $2, token_version = token_version + 1,
-             email_verified_at = coalesce(email_verified_at, $3)
-         where user_id = $1
+         set password_hash = $2, password_is_short = $3, token_version = token_version + 1,
+             email_verified_at = coalesce(email_verified_at, $4)
+         where user_id = $1 and (mfa_enabled or not $3)
          returning token_version",
         user_id,
         password_hash,
+        is_short,
         now,
     );
-    Ok(token_version.fetch_one(conn).await?)
+    Ok(token_version.fetch_optional(conn).await?)
 }

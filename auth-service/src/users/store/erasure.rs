@@ -23,7 +23,8 @@ pub(crate) async fn erase(conn: &mut PgConnection, user_id: Uuid) -> Result<User
         User,
         r#"update users
            set state = 'deleted', email = null, email_verified_at = null, password_hash = null, display_name = $2, avatar_url = '',
-               permissions = '{}', last_login_at = null, token_version = token_version + 1
+               permissions = '{}', last_login_at = null, mfa_enabled = false, password_is_short = false,
+               token_version = token_version + 1
            where user_id = $1
            returning user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
                permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
@@ -44,7 +45,8 @@ pub(crate) async fn erase_belongings(
     let row = sqlx::query!(
         r#"with ended as (
                update sessions
-               set ip_address = null, user_agent = '', revoked_at = coalesce(revoked_at, $2)
+               set ip_address = null, refresh_ip_address = null, user_agent = '',
+                   revoked_at = coalesce(revoked_at, $2)
                where user_id = $1
                returning session_id
            ), forgotten as (
@@ -56,6 +58,12 @@ pub(crate) async fn erase_belongings(
                returning api_key_id
            ), removed as (
                delete from settings where user_id = $1 returning name
+           ), secrets as (
+               delete from totps where user_id = $1
+           ), codes as (
+               delete from recovery_codes where user_id = $1
+           ), challenges as (
+               delete from login_challenges where user_id = $1
            ), unanswered as (
                delete from idempotency_keys where principal_id = $1
            ), unsent as (

@@ -1,9 +1,9 @@
-//! What happens, step by step, and what must be seen.
+//! A skill is published, run on a worker, and watched to its end.
 
 use std::{
     collections::BTreeMap,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,12 +11,11 @@ use ihuman_proto::{
     access::v1::Role,
     auth::v1::{
         CreateApiKeyRequest, CreateServiceAccountRequest, DeactivateUserRequest, LogoutRequest,
-        RegisterRequest, RevokeApiKeyRequest, SetUserRoleRequest, User,
+        RevokeApiKeyRequest, SetUserRoleRequest, User,
     },
     catalog::v1::{
         ArchiveSkillRequest, CreateExecutionRequest, ExecutionState, GetExecutionRequest,
-        GetSkillRequest, ListAuditRecordsRequest, ListExecutionStepsRequest, Skill,
-        WatchExecutionRequest, get_skill_request, watch_execution_response::Update,
+        ListExecutionStepsRequest, Skill, WatchExecutionRequest, watch_execution_response::Update,
     },
 };
 use tokio::{
@@ -26,7 +25,10 @@ use tokio::{
 };
 use tonic::Code;
 
-use super::telling::{brief, call, expect, refuse, role, see, show, state};
+use super::{
+    stage::{Person, Stage, until_revoked},
+    telling::{brief, call, expect, refuse, role, see, show, state},
+};
 use crate::{
     client::{self, Clients, Credentials, explain},
     json, publish,
@@ -39,30 +41,13 @@ use crate::{
 const SAMPLE: &str = "word-statistics";
 /// The longest that the execution may take.
 const EXECUTION_MAX: Duration = Duration::from_secs(60);
-/// The longest until a revocation must have reached the other service.
-const REVOCATION_MAX: Duration = Duration::from_secs(5);
 
-/// The story, and who is in it from the beginning.
+/// The story of one skill, from its author's registration to the audit trail.
 pub(super) struct Story {
-    clients: Clients,
-    admin: Clients,
-    catalog_url: String,
-    steps: u32,
-}
-
-/// A person of the story.
-struct Person {
-    user: User,
-    email: String,
-    password: String,
+    pub(super) stage: Stage,
 }
 
 impl Story {
-    /// A story on these services, with an administrator who is logged in.
-    pub(super) fn new(clients: Clients, admin: Clients, catalog_url: String) -> Self {
-        Self { clients, admin, catalog_url, steps: 0 }
-    }
-
     /// Tells it; an error says what was expected and is not so.
     pub(super) async fn tell(mut self) -> Result<()> {
         let suffix = secrets::suffix()?;
@@ -71,7 +56,7 @@ impl Story {
         let sample = samples.pop().with_context(|| format!("there is no sample {SAMPLE}"))?;
         let skill_name = format!("{SAMPLE}-{suffix}");
 
-        let ada = self.register(&suffix).await?;
+        let ada = self.stage.register("Ada", &suffix).await?;
         self.refuse_viewer(&ada, &sample, &skill_name).await?;
         let developer = self.promote(&ada).await?;
         let skill = self.publish(&developer, &sample, &skill_name).await?;
@@ -79,62 +64,32 @@ impl Story {
         let execution_id = self.execute(&developer, &skill, &sample).await?;
         self.watch(&developer, &execution_id).await?;
         self.show_result(&developer, &execution_id).await?;
-        self.log_out(&developer, &skill).await?;
-        self.audit("execution", &execution_id, &["execution.create"]).await?;
-        self.audit("skill", &skill.id, &["skill.create"]).await?;
+        self.log_out(&developer).await?;
+        self.stage.audit("execution", &execution_id, &["execution.create"]).await?;
+        self.stage.audit("skill", &skill.id, &["skill.create"]).await?;
         self.tidy(&ada, &skill, worker).await
     }
 
-    fn say(&mut self, step: &str) {
-        self.steps += 1;
-        println!("\n{}. {step}", self.steps);
-    }
-
-    async fn register(&mut self, suffix: &str) -> Result<Person> {
-        self.say("Ada registers");
-        let email = format!("ada-{suffix}@example.com");
-        let password = secrets::password()?;
-        let request = RegisterRequest {
-            email: email.clone(),
-            password: password.clone(),
-            display_name: "Ada".to_owned(),
-            request_id: secrets::request_id()?,
-        };
-        let response = call("Register", self.clients.auth().register(request).await)?;
-        let user = response.user.context("Register returned no user")?;
-        see(&format!("{email} is {} with the role {}", user.id, role(&user)));
-        ensure!(user.role() == Role::Viewer, "expected the role VIEWER, got {}", role(&user));
-        Ok(Person { user, email, password })
-    }
-
     async fn refuse_viewer(&mut self, ada: &Person, sample: &Sample, name: &str) -> Result<()> {
-        self.say("As a viewer she may not publish a skill");
-        let viewer = self.login(ada).await?;
+        self.stage.say("As a viewer she may not publish a skill");
+        let viewer = self.stage.login(ada).await?;
         let refused = publish::publish(&viewer, sample, name).await.map(|skill| skill.id);
         refuse("CreateSkill", refused, Code::PermissionDenied, "PERMISSION_MISSING")
     }
 
     async fn promote(&mut self, ada: &Person) -> Result<Clients> {
-        self.say("The administrator makes her a developer, and she logs in again");
+        self.stage.say("The administrator makes her a developer, and she logs in again");
         let request =
             SetUserRoleRequest { user_id: ada.user.id.clone(), role: Role::Developer.into() };
-        let response = call("SetUserRole", self.admin.users().set_user_role(request).await)?;
+        let response = call("SetUserRole", self.stage.admin.users().set_user_role(request).await)?;
         let user = response.user.context("SetUserRole returned no user")?;
         ensure!(user.role() == Role::Developer, "expected DEVELOPER, got {}", role(&user));
         see(&format!("the role is {}", role(&user)));
-        self.login(ada).await
-    }
-
-    async fn login(&self, person: &Person) -> Result<Clients> {
-        let (response, clients) =
-            expect("Login", self.clients.login(&person.email, &person.password).await)?;
-        let tokens = response.tokens.context("Login returned no tokens")?;
-        see(&format!("logged in, session {}", tokens.session_id));
-        Ok(clients)
+        self.stage.login(ada).await
     }
 
     async fn publish(&mut self, developer: &Clients, sample: &Sample, name: &str) -> Result<Skill> {
-        self.say("She publishes a skill");
+        self.stage.say("She publishes a skill");
         let skill = expect("CreateSkill", publish::publish(developer, sample, name).await)?;
         see(&format!("{} version {}, {}", skill.name, skill.version, skill.id));
         see(&format!("digest {}", skill.digest));
@@ -143,13 +98,13 @@ impl Story {
     }
 
     async fn start_worker(&mut self, suffix: &str, skill_name: &str) -> Result<Helper> {
-        self.say("A service account gets an API key, and a worker starts with it");
+        self.stage.say("A service account gets an API key, and a worker starts with it");
         let request = CreateServiceAccountRequest {
             display_name: format!("worker {suffix}"),
             role: Role::Service.into(),
             request_id: secrets::request_id()?,
         };
-        let response = self.admin.users().create_service_account(request).await;
+        let response = self.stage.admin.users().create_service_account(request).await;
         let account = call("CreateServiceAccount", response)?.user.context("no user")?;
         let hour = SystemTime::now() + Duration::from_secs(3600);
         let request = CreateApiKeyRequest {
@@ -160,12 +115,13 @@ impl Story {
             request_id: secrets::request_id()?,
             ..CreateApiKeyRequest::default()
         };
-        let response = call("CreateApiKey", self.admin.api_keys().create_api_key(request).await)?;
+        let response =
+            call("CreateApiKey", self.stage.admin.api_keys().create_api_key(request).await)?;
         let api_key = response.api_key.context("CreateApiKey returned no key")?;
         see(&format!("key {} for {}, for {:?}", api_key.id, account.id, api_key.scopes));
 
         let worker = Worker {
-            client: client::worker(&self.catalog_url, Credentials::api_key(&response.key)?)?,
+            client: client::worker(&self.stage.catalog_url, Credentials::api_key(&response.key)?)?,
             name: format!("worker-{suffix}"),
             skills: Arc::new(BTreeMap::from([(skill_name.to_owned(), SAMPLE.to_owned())])),
             at_once: 2,
@@ -181,7 +137,7 @@ impl Story {
         skill: &Skill,
         sample: &Sample,
     ) -> Result<String> {
-        self.say("She runs the skill");
+        self.stage.say("She runs the skill");
         see(&format!("with {}", brief(&sample.example_parameters)));
         let request = CreateExecutionRequest {
             skill_id: skill.id.clone(),
@@ -202,7 +158,7 @@ impl Story {
     }
 
     async fn watch(&mut self, developer: &Clients, execution_id: &str) -> Result<()> {
-        self.say("She watches it to the end");
+        self.stage.say("She watches it to the end");
         let watched = timeout(EXECUTION_MAX, watch_to_end(developer, execution_id));
         let last = watched.await.context("expected the execution to end within a minute")??;
         ensure!(last == ExecutionState::Succeeded, "expected SUCCEEDED, got {}", state(last));
@@ -210,7 +166,7 @@ impl Story {
     }
 
     async fn show_result(&mut self, developer: &Clients, execution_id: &str) -> Result<()> {
-        self.say("She reads the result");
+        self.stage.say("She reads the result");
         let request = GetExecutionRequest { execution_id: execution_id.to_owned() };
         let response = call("GetExecution", developer.executions().get_execution(request).await)?;
         let result = response.execution.and_then(|it| it.result).context("expected a result")?;
@@ -228,58 +184,25 @@ impl Story {
         Ok(())
     }
 
-    async fn log_out(&mut self, developer: &Clients, skill: &Skill) -> Result<()> {
-        self.say("She logs out, and her token is dead on the other service");
+    async fn log_out(&mut self, developer: &Clients) -> Result<()> {
+        self.stage.say("She logs out, and her token is dead on the other service");
         call("Logout", developer.auth().logout(LogoutRequest {}).await)?;
-        let since = Instant::now();
-        loop {
-            let name = get_skill_request::Skill::SkillId(skill.id.clone());
-            let request = GetSkillRequest { skill: Some(name) };
-            let answer = developer.skills().get_skill(request).await.map(|_| "the skill");
-            if answer.is_err() || since.elapsed() > REVOCATION_MAX {
-                refuse("GetSkill", answer, Code::Unauthenticated, "CREDENTIALS_REVOKED")?;
-                see(&format!("within {} ms", since.elapsed().as_millis()));
-                return Ok(());
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn audit(&mut self, kind: &str, id: &str, expected: &[&str]) -> Result<()> {
-        self.say(&format!("The administrator reads the audit trail of the {kind}"));
-        let request = ListAuditRecordsRequest {
-            entity_type: kind.to_owned(),
-            entity_id: id.to_owned(),
-            ..Default::default()
-        };
-        let response = self.admin.audit().list_audit_records(request).await;
-        let records = call("ListAuditRecords", response)?.audit_records;
-        for record in records.iter().rev() {
-            let by = if record.actor_id.is_empty() { "the service" } else { &record.actor_id };
-            see(&format!("{} by {by}, request {}", record.action, record.request_id));
-        }
-        for action in expected {
-            ensure!(
-                records.iter().any(|it| it.action == *action),
-                "expected a record of {action} for {kind} {id}"
-            );
-        }
-        Ok(())
+        until_revoked(developer).await
     }
 
     /// Leaves nothing behind that works.
     async fn tidy(&mut self, ada: &Person, skill: &Skill, worker: Helper) -> Result<()> {
-        self.say("The worker stops; its key, the accounts and the skill are put away");
+        self.stage.say("The worker stops; its key, the accounts and the skill are put away");
         worker.stop.send(true).context("expected the worker to run")?;
         worker.running.await.context("the worker has a fault")??;
         let request = RevokeApiKeyRequest { api_key_id: worker.api_key_id };
-        call("RevokeApiKey", self.admin.api_keys().revoke_api_key(request).await)?;
+        call("RevokeApiKey", self.stage.admin.api_keys().revoke_api_key(request).await)?;
         for user in [&ada.user, &worker.account] {
             let request = DeactivateUserRequest { user_id: user.id.clone() };
-            call("DeactivateUser", self.admin.users().deactivate_user(request).await)?;
+            call("DeactivateUser", self.stage.admin.users().deactivate_user(request).await)?;
         }
         let request = ArchiveSkillRequest { skill_id: skill.id.clone() };
-        call("ArchiveSkill", self.admin.skills().archive_skill(request).await)?;
+        call("ArchiveSkill", self.stage.admin.skills().archive_skill(request).await)?;
         see("done");
         Ok(())
     }

@@ -1,0 +1,85 @@
+//! Challenges: a login whose password was proved, and what it is named by until the second factor is.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use ihuman_shared::{
+    Error, Result,
+    access::Origin,
+    audit::{self, Actor, Change},
+    credentials::Secret,
+    error::Reason,
+};
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{opaque, store};
+use crate::{
+    context::Context,
+    mfa::{self, Factor},
+    users::store::User,
+};
+
+/// How long one is good for.
+const LIFETIME: TimeDelta = TimeDelta::minutes(5);
+/// After so many wrong proofs it is good for nothing.
+pub(super) const FAILURES_MAX: i32 = 5;
+
+/// What a challenge is named by.
+#[derive(Clone)]
+pub(crate) struct ChallengeToken(Secret);
+
+/// What a login still asks for.
+pub(crate) struct Challenge {
+    pub(crate) token: ChallengeToken,
+    pub(crate) expires_at: DateTime<Utc>,
+    pub(crate) factors: Vec<Factor>,
+}
+
+impl ChallengeToken {
+    /// # Errors
+    /// `Unauthenticated`, when it can't be one of ours.
+    pub(crate) fn parse(text: String) -> Result<Self> {
+        opaque::parse(text).map(ChallengeToken).ok_or_else(invalid)
+    }
+
+    /// What is stored of it.
+    pub(super) fn hash(&self) -> Vec<u8> {
+        opaque::hash(&self.0)
+    }
+
+    /// The token, for who proved the password.
+    pub(crate) fn reveal(&self) -> &str {
+        self.0.reveal()
+    }
+}
+
+/// Asks the owner of a locked account, whose password was proved, for a second factor.
+pub(super) async fn open(
+    conn: &mut PgConnection,
+    context: &Context,
+    user: &User,
+    device_id: Option<Uuid>,
+    origin: &Arc<Origin>,
+) -> Result<Challenge> {
+    let token = ChallengeToken(opaque::generate()?);
+    let expires_at = context.now() + LIFETIME;
+    let new = store::challenge::NewChallenge {
+        challenge_hash: &token.hash(),
+        user_id: user.user_id,
+        token_version: user.token_version,
+        device_id,
+        expires_at,
+    };
+    store::challenge::insert(conn, new).await?;
+    let factors = mfa::store::get_state(conn, user.user_id).await?.factors();
+    let new = json!({"factors": factors, "expire_time": expires_at});
+    let change = Change::created("login_challenge.create", "user", user.user_id, new);
+    audit::record(conn, &Actor::user(user.user_id, origin), change).await?;
+    Ok(Challenge { token, expires_at, factors })
+}
+
+pub(super) fn invalid() -> Error {
+    Error::Unauthenticated(Reason::ChallengeInvalid)
+}

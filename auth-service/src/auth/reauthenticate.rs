@@ -1,0 +1,132 @@
+//! Proving again, within a session, what a login proves.
+
+use ihuman_shared::{
+    Error, Result,
+    access::Principal,
+    audit::{self, Actor, Change},
+    error::Reason,
+};
+use serde_json::json;
+
+use super::tokens::AccessToken;
+use crate::{
+    context::Context,
+    locks::{self, Counted, Kind, Subject},
+    mfa::{self, FactorProof},
+    passwords::Attempt,
+    sessions,
+    users::{self, store::Login},
+};
+
+/// The path under which refused proofs are recorded.
+const REAUTHENTICATE: &str = "/ihuman.auth.v1.AuthService/Reauthenticate";
+
+/// Lets the caller's session count as one that has just authenticated; returns the
+/// access token that says so.
+///
+/// # Errors
+/// `InvalidFields`, when something is not proved; `TooManyFailures`, while the session
+/// must wait.
+pub(crate) async fn reauthenticate(
+    context: &Context,
+    caller: &Principal,
+    attempt: &Attempt,
+    proof: Option<&FactorProof>,
+) -> Result<AccessToken> {
+    let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
+    let login = {
+        let mut conn = context.db.acquire().await?;
+        users::store::login::get(&mut conn, caller.user_id).await?
+    };
+    let problem = match (login.mfa_enabled, proof) {
+        (true, None) => Some("is required: the account has one"),
+        (false, Some(_)) => Some("must not be set: the account has none"),
+        _ => None,
+    };
+    if let Some(problem) = problem {
+        return Err(Error::invalid("second_factor", problem));
+    }
+    let subject = Subject::Session { user_id: caller.user_id, session_id };
+    let hash = prove_password(context, caller, &subject, &login, attempt).await?;
+    let Some(proof) = proof else { return renew(context, caller, &hash, None).await };
+    let counted = locks::admit(context, Kind::Totp, subject, None).await?;
+    renew(context, caller, &hash, Some((proof, &counted))).await
+}
+
+/// Returns the hash that the password was proved against.
+async fn prove_password(
+    context: &Context,
+    caller: &Principal,
+    subject: &Subject,
+    login: &Login,
+    attempt: &Attempt,
+) -> Result<String> {
+    let counted = locks::admit(context, Kind::Password, subject.clone(), None).await?;
+    let hash = login.password_hash.as_deref();
+    let verdict = counted.verify(context, attempt, hash).await?;
+    match hash.filter(|_| verdict.is_good()) {
+        Some(hash) => {
+            let mut conn = context.db.acquire().await?;
+            counted.succeed(&mut conn).await?;
+            Ok(hash.to_owned())
+        }
+        None => {
+            record_failure(context, caller, &counted, Reason::LoginFailed).await?;
+            Err(Error::invalid("password", "must be the password of the account"))
+        }
+    }
+}
+
+async fn renew(
+    context: &Context,
+    caller: &Principal,
+    password_hash: &str,
+    factor: Option<(&FactorProof, &Counted)>,
+) -> Result<AccessToken> {
+    let (user_id, now, actor) = (caller.user_id, context.now(), Actor::from(caller));
+    let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
+    let mut tx = context.db.begin().await?;
+    let mfa_enabled = factor.is_some();
+    let user = users::store::login::lock(&mut tx, user_id, password_hash, mfa_enabled).await?;
+    // Its password, its state or its factors changed in between.
+    let user = user.ok_or(Error::Conflict)?;
+    let session = sessions::store::lock(&mut tx, session_id).await?;
+    let session = session.filter(|it| it.is_live(now));
+    let session = session.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?;
+    let mut amr = mfa::PASSWORD_ALONE;
+    if let Some((proof, counted)) = factor {
+        match mfa::prove(&mut tx, context, user_id, proof, &actor).await? {
+            Some(proved) => amr = proved,
+            None => {
+                drop(tx);
+                record_failure(context, caller, counted, Reason::SecondFactorFailed).await?;
+                return Err(proof.refused());
+            }
+        }
+        counted.succeed(&mut tx).await?;
+    }
+    let old = json!({"auth_time": session.auth_time, "amr": session.amr});
+    let session =
+        sessions::store::update_authenticated(&mut tx, session_id, Some(now), amr).await?;
+    let token = context.tokens.issue_access(&user, &session, session.expires_at, now)?;
+    let new = json!({"auth_time": session.auth_time, "amr": session.amr});
+    let change = Change::changed("session.reauthenticate", "session", session_id, old, new);
+    audit::record(&mut tx, &actor, change).await?;
+    tx.commit().await?;
+    Ok(token)
+}
+
+async fn record_failure(
+    context: &Context,
+    caller: &Principal,
+    counted: &Counted,
+    reason: Reason,
+) -> Result<()> {
+    let begun = counted.fail(context).await?;
+    let actor = Actor::from(caller);
+    let mut tx = context.db.begin().await?;
+    audit::refuse(&mut tx, &actor, REAUTHENTICATE, reason).await?;
+    audit::record_all(&mut tx, &actor, begun).await?;
+    tx.commit().await?;
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! Taking every second factor from an account whose owner lost them.
+
+use ihuman_shared::{
+    Error, Result,
+    access::Principal,
+    audit::{self, Actor, Change},
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::store;
+use crate::{
+    auth,
+    context::Context,
+    passwords,
+    revocations::{self, Revoked},
+    sessions, users,
+};
+
+/// What a reset did.
+#[derive(Debug, Default)]
+pub(crate) struct Reset {
+    /// Whether there was a second factor.
+    pub(crate) was_enabled: bool,
+    /// Whether the password was too short to stand alone, and does not work any more.
+    pub(crate) ended_password: bool,
+    pub(crate) revoked_sessions: u64,
+}
+
+/// Takes every second factor and recovery code from an account, and ends its sessions:
+/// they may be of who has the lost ones.
+pub(crate) async fn reset(context: &Context, caller: &Principal, user_id: Uuid) -> Result<Reset> {
+    let mut tx = context.db.begin().await?;
+    let user = users::store::lock(&mut tx, user_id).await?;
+    if user.is_administrator() && !caller.is_admin() {
+        return Err(Error::NotAllowed("only administrators may reset an administrator's"));
+    }
+    let before = store::get_state(&mut tx, user_id).await?;
+    if !before.enabled {
+        return Ok(Reset::default());
+    }
+    store::delete_totp(&mut tx, user_id).await?;
+    store::delete_recovery_codes(&mut tx, user_id).await?;
+    auth::store::challenge::delete_of_user(&mut tx, user_id).await?;
+    let ended_password = before.password_is_short;
+    let token_version = store::reset(&mut tx, user_id, passwords::UNUSABLE).await?;
+    let revoked_sessions = sessions::store::revoke_all(&mut tx, user_id, context.now()).await?;
+    revocations::insert(&mut tx, context, Revoked::User { user_id, token_version }).await?;
+    let old = json!({"factors": before.factors(), "mfa_enabled": true});
+    let new = json!({
+        "factors": [],
+        "mfa_enabled": false,
+        "ended_password": ended_password,
+        "revoked_sessions": revoked_sessions,
+    });
+    let change = Change::changed("mfa.reset", "user", user_id, old, new);
+    audit::record(&mut tx, &Actor::from(caller), change).await?;
+    tx.commit().await?;
+    Ok(Reset { was_enabled: true, ended_password, revoked_sessions })
+}
