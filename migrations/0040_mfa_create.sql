@@ -43,7 +43,7 @@ create table auth.login_challenges
     -- SHA-256 of the token, which has 256 bits of entropy of its own.
     challenge_hash bytea primary key,
     user_id        uuid        not null references auth.users on delete cascade,
-    -- What the account was then: a change of its password, role or state ends the challenge.
+    -- What the account was then: a change of its password, rights or state ends the challenge.
     token_version  bigint      not null,
     -- The known device that it was asked for on.
     device_id      uuid,

@@ -12,7 +12,10 @@ use ihuman_shared::{
 
 pub use self::mail::{EmailVerification, MailConfig, MailTransport, SmtpTls};
 pub(crate) use self::mail::{MailSettings, SmtpServer};
-use crate::passwords::stored::{LANES_MAX, MEMORY_MAX, PASSES_MAX};
+use crate::{
+    passkeys::{RelyingParty, is_domain},
+    passwords::stored::{LANES_MAX, MEMORY_MAX, PASSES_MAX},
+};
 
 /// Accounts, sessions, tokens, API keys, users and settings over gRPC, gRPC-Web and JSON.
 #[derive(Parser)]
@@ -81,9 +84,24 @@ pub struct IdentityConfig {
     #[command(flatten)]
     pub passwords: PasswordConfig,
 
+    /// Where passkeys work.
+    #[command(flatten)]
+    pub passkeys: PasskeyConfig,
+
     /// Whether mail is sent, and what for.
     #[command(flatten)]
     pub mail: MailConfig,
+}
+
+impl IdentityConfig {
+    /// Checks what the values say together.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn check(&self) -> Result<(), String> {
+        RelyingParty::new(&self.passkeys)?;
+        self.mail.check()
+    }
 }
 
 /// How passwords are stored: with Argon2id, and no weaker than the first choice of
@@ -109,6 +127,27 @@ pub struct PasswordConfig {
     /// are worth nothing.
     #[arg(long, env = "IHUMAN_PASSWORD_PEPPER")]
     pub password_pepper: bool,
+}
+
+/// Where passkeys work. With another id, those that were registered work no more.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Passkeys")]
+pub struct PasskeyConfig {
+    /// The domain that passkeys are made for, as in "example.com": they work at its
+    /// pages and those of the domains below it.
+    #[arg(long, env, default_value = "localhost", value_parser = rp_id)]
+    pub webauthn_rp_id: String,
+
+    /// What people are shown when they make a passkey: 1 to 64 characters.
+    #[arg(long, env, default_value = "ihuman", value_parser = rp_name)]
+    pub webauthn_rp_name: String,
+
+    /// The origins that passkeys are accepted from, separated by commas, as in
+    /// "https://example.com,https://login.example.com". When left out, https:// and
+    /// the domain, or http://localhost with any port. An Android app is
+    /// "android:apk-key-hash:" and the hash of its certificate.
+    #[arg(long, env, value_delimiter = ',')]
+    pub webauthn_origins: Vec<String>,
 }
 
 /// Where the new master key is.
@@ -189,6 +228,21 @@ fn publish_ahead(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(ahead) if PUBLISHED_AHEAD.contains(&ahead) => Ok(ahead),
         _ => Err("must be from 10m to 30d".to_owned()),
+    }
+}
+
+fn rp_id(text: &str) -> Result<String, String> {
+    match is_domain(text) {
+        true => Ok(text.to_owned()),
+        false => Err("must be a domain in lower case, without scheme and port".to_owned()),
+    }
+}
+
+fn rp_name(text: &str) -> Result<String, String> {
+    let allowed = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    match allowed {
+        true => Ok(text.to_owned()),
+        false => Err("must have 1 to 64 characters on one line".to_owned()),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
     locks::{Devices, Subjects},
     mail::Mailer,
     mfa::MFA_SECRETS,
+    passkeys::{Challenges, RelyingParty},
     passwords::Hasher,
     signing_keys::{KeyRing, KeySet},
 };
@@ -35,6 +36,10 @@ pub(crate) struct Context {
     /// Whose failures are counted, hidden.
     pub(crate) subjects: Subjects,
     pub(crate) devices: Devices,
+    /// Whom passkeys are made for.
+    pub(crate) relying_party: RelyingParty,
+    /// What passkeys sign.
+    pub(crate) challenges: Challenges,
     pub(crate) tokens: TokenIssuer,
     pub(crate) key_set: KeySet,
     pub(crate) signing_keys: KeyRing,
@@ -66,6 +71,8 @@ impl Context {
             hasher: Hasher::new(&config.passwords, &platform.master_key)?,
             subjects: Subjects::new(&platform.master_key),
             devices: Devices::new(&platform.master_key),
+            relying_party: RelyingParty::new(&config.passkeys).map_err(anyhow::Error::msg)?,
+            challenges: Challenges::new(&platform.master_key),
             tokens: TokenIssuer::new(platform, config, signing_keys.clone()),
             key_set: KeySet::new(platform),
             signing_keys,

@@ -6,10 +6,13 @@ mod auth;
 pub mod config;
 mod context;
 mod emails;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod limits;
 mod locks;
 mod mail;
 mod mfa;
+mod passkeys;
 mod password_resets;
 mod passwords;
 mod refusal;
@@ -54,6 +57,7 @@ pub async fn stack(platform: &Platform, config: &IdentityConfig) -> anyhow::Resu
         .service(user_imports::rpc::server(&context))
         .service(locks::rpc::server(&context))
         .service(mfa::rpc::server(&context))
+        .service(passkeys::rpc::server(&context))
         .service(access::rpc::server(&context)?)
         .service(settings::rpc::server(&context))
         .service(revocations::rpc::server(platform))

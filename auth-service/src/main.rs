@@ -16,7 +16,7 @@ async fn main() -> anyhow::Result<()> {
     let config: Config = config::parse();
     match config.command {
         None => {
-            config.identity.mail.check().unwrap_or_else(|problem| config::refuse(&problem));
+            config.identity.check().unwrap_or_else(|problem| config::refuse(&problem));
             let stack = async |platform: &_| auth_service::stack(platform, &config.identity).await;
             SERVICE.run(config.listen, config.platform, &config.telemetry, stack).await
         }

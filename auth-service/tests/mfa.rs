@@ -161,6 +161,9 @@ async fn another_authenticator_takes_over_when_it_has_shown_a_code() {
 
     assert!(old_before.is_ok() && new_after.is_ok());
     assert_eq!(reason(&old_after), Reason::SecondFactorFailed);
+    let amr: Vec<String> =
+        auth.scalar("select amr from auth.sessions order by session_id limit 1").await;
+    assert_eq!(amr, ["pwd", "otp", "mfa"]);
     // The codes are the account's, not the authenticator's.
     assert!(codes.is_empty());
     let challenge = auth.challenge(EMAIL).await;
@@ -220,12 +223,18 @@ async fn who_has_proved_the_password_alone_can_not_change_the_second_factor() {
     let owner = bearer(&user, &auth.login(EMAIL).await);
     let authenticator = auth.enroll(&owner).await;
     let codes = auth.confirm(&owner, &authenticator).await.unwrap();
+    let admin = auth.credentials.person(Role::Admin).await;
+    let authenticator = auth.enroll(&admin).await;
+    auth.confirm(&admin, &authenticator).await.unwrap();
+    let proved_less = "update auth.sessions set amr = '{pwd}' where user_id = $1";
+    auth.execute(proved_less, admin.user_id).await;
 
+    let reset = auth.reset_mfa(&admin, &admin.user_id.to_string()).await.unwrap_err();
     let disabled = auth.disable(&thief).await.unwrap_err();
     let regenerated = auth.regenerate(&thief).await.unwrap_err();
     let enrolled = auth.mfa(&thief).enroll_totp(pb::EnrollTotpRequest {}).await.unwrap_err();
 
-    for status in [disabled, regenerated, enrolled] {
+    for status in [reset, disabled, regenerated, enrolled] {
         assert_eq!(
             (status.code(), reason(&status)),
             (Code::PermissionDenied, Reason::RecentAuthenticationRequired)

@@ -11,6 +11,7 @@ use ihuman_proto::auth::v1::{
     self as pb, access_service_client::AccessServiceClient,
     api_key_service_client::ApiKeyServiceClient, auth_service_client::AuthServiceClient,
     email_service_client::EmailServiceClient, lock_service_client::LockServiceClient,
+    passkey_service_client::PasskeyServiceClient,
     password_reset_service_client::PasswordResetServiceClient,
     revocation_service_client::RevocationServiceClient,
     session_service_client::SessionServiceClient, setting_service_client::SettingServiceClient,
@@ -122,6 +123,10 @@ impl Auth {
 
     pub(crate) fn locks(&self, caller: &Caller) -> LockServiceClient<Known> {
         LockServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
+    }
+
+    pub(crate) fn passkeys(&self, caller: &Caller) -> PasskeyServiceClient<Known> {
+        PasskeyServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
     }
 
     pub(crate) fn user_imports(&self, caller: &Caller) -> UserImportServiceClient<Known> {

@@ -114,6 +114,10 @@ impl Clients {
         UserServiceClient::new(self.connect(&self.auth))
     }
 
+    pub(crate) fn access(&self) -> AccessServiceClient<Connection> {
+        AccessServiceClient::new(self.connect(&self.auth))
+    }
+
     pub(crate) fn api_keys(&self) -> ApiKeyServiceClient<Connection> {
         ApiKeyServiceClient::new(self.connect(&self.auth))
     }
@@ -128,10 +132,6 @@ impl Clients {
 
     pub(crate) fn locks(&self) -> LockServiceClient<Connection> {
         LockServiceClient::new(self.connect(&self.auth))
-    }
-
-    pub(crate) fn access(&self) -> AccessServiceClient<Connection> {
-        AccessServiceClient::new(self.connect(&self.auth))
     }
 
     pub(crate) fn signing_keys(&self) -> SigningKeyServiceClient<Connection> {

@@ -18,6 +18,7 @@ use super::{opaque, store};
 use crate::{
     context::Context,
     mfa::{self, Factor},
+    passkeys::{self, Ceremony, RequestOptions},
     users::store::User,
 };
 
@@ -35,6 +36,8 @@ pub(crate) struct Challenge {
     pub(crate) token: ChallengeToken,
     pub(crate) expires_at: DateTime<Utc>,
     pub(crate) factors: Vec<Factor>,
+    /// What a passkey would sign, if there is one.
+    pub(crate) passkey: Option<RequestOptions>,
 }
 
 impl ChallengeToken {
@@ -64,9 +67,9 @@ pub(super) async fn open(
     origin: &Arc<Origin>,
 ) -> Result<Challenge> {
     let token = ChallengeToken(opaque::generate()?);
-    let expires_at = context.now() + LIFETIME;
+    let (hash, expires_at) = (token.hash(), context.now() + LIFETIME);
     let new = store::challenge::NewChallenge {
-        challenge_hash: &token.hash(),
+        challenge_hash: &hash,
         user_id: user.user_id,
         token_version: user.token_version,
         device_id,
@@ -77,7 +80,19 @@ pub(super) async fn open(
     let new = json!({"factors": factors, "expire_time": expires_at});
     let change = Change::created("login_challenge.create", "user", user.user_id, new);
     audit::record(conn, &Actor::user(user.user_id, origin), change).await?;
-    Ok(Challenge { token, expires_at, factors })
+    let ceremony = Ceremony::SecondFactor { token_hash: &hash };
+    let passkey = passkeys::request_options(context, conn, ceremony, user.user_id).await?;
+    Ok(Challenge { token, expires_at, factors, passkey })
+}
+
+/// Asks whoever it is for a passkey that stands alone. Nothing is stored, so that asking
+/// fills nothing: what the passkey signs names the token.
+pub(crate) fn begin_passkey_login(context: &Context) -> Result<Challenge> {
+    let token = ChallengeToken(opaque::generate()?);
+    let (hash, expires_at) = (token.hash(), context.now() + LIFETIME);
+    let ceremony = Ceremony::Alone { token_hash: &hash };
+    let passkey = Some(passkeys::options_for_anybody(context, ceremony)?);
+    Ok(Challenge { token, expires_at, factors: vec![Factor::Passkey], passkey })
 }
 
 pub(super) fn invalid() -> Error {

@@ -13,17 +13,19 @@ use uuid::Uuid;
 use super::{
     challenge::{ChallengeToken, FAILURES_MAX, invalid},
     opening::{self, Opened},
+    passkey_login,
     store::{self, challenge::ChallengeRow},
 };
 use crate::{
     context::Context,
     locks::{self, Counted, Subject},
-    mfa::{self, FactorProof},
+    mfa::{self, Claim, FactorProof},
+    passkeys::Ceremony,
     users::{self, store::State},
 };
 
 /// The path under which refused second factors are recorded.
-const COMPLETE_LOGIN: &str = "/ihuman.auth.v1.AuthService/CompleteLogin";
+pub(super) const COMPLETE_LOGIN: &str = "/ihuman.auth.v1.AuthService/CompleteLogin";
 
 /// What came of a proof.
 enum Outcome {
@@ -48,7 +50,14 @@ pub(crate) async fn complete_login(
         let mut conn = context.db.acquire().await?;
         store::challenge::find(&mut conn, &hash, context.now(), FAILURES_MAX).await?
     };
-    let ChallengeRow { user_id, device_id, .. } = waiting.ok_or_else(invalid)?;
+    let ChallengeRow { user_id, device_id, .. } = match (waiting, proof) {
+        (Some(waiting), _) => waiting,
+        // A passkey that logs in alone has nothing that waits.
+        (None, FactorProof::Passkey(assertion)) => {
+            return passkey_login::complete(context, &hash, assertion, origin).await;
+        }
+        (None, _) => return Err(invalid()),
+    };
     // A known device answers for itself only.
     let (subject, address) = match device_id {
         Some(device_id) => (Subject::Device { user_id, device_id }, None),
@@ -91,7 +100,9 @@ async fn prove(
         |it: &ChallengeRow| user.state == State::Active && user.token_version == it.token_version;
     let Some(challenge) = challenge.filter(as_it_was) else { return Ok(Outcome::Gone) };
     let actor = Actor::user(user_id, origin);
-    let Some(amr) = mfa::prove(&mut tx, context, user_id, proof, &actor).await? else {
+    let ceremony = Ceremony::SecondFactor { token_hash: hash };
+    let claim = Claim { user_id, ceremony, with_password: true };
+    let Some(amr) = mfa::prove(&mut tx, context, &claim, proof, &actor).await? else {
         store::challenge::update_failed(&mut tx, hash).await?;
         tx.commit().await?;
         return Ok(Outcome::Wrong);

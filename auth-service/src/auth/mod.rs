@@ -5,6 +5,7 @@ mod complete;
 mod login;
 mod opaque;
 mod opening;
+mod passkey_login;
 mod reauthenticate;
 mod refresh;
 mod registration;
@@ -21,10 +22,13 @@ use ihuman_shared::{
 };
 use serde_json::json;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use self::tokens::RefreshToken;
 pub(crate) use self::{
+    challenge::begin_passkey_login,
     complete::complete_login,
     login::login,
-    reauthenticate::reauthenticate,
+    reauthenticate::{begin_reauthentication, reauthenticate},
     refresh::refresh,
     registration::{Registration, register},
     tokens::{SUCCESSORS, TokenIssuer},

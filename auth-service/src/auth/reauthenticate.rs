@@ -12,17 +12,34 @@ use super::tokens::AccessToken;
 use crate::{
     context::Context,
     locks::{self, Counted, Kind, Subject},
-    mfa::{self, FactorProof},
+    mfa::{self, Claim, Factor, FactorProof},
+    passkeys::{self, Ceremony, RequestOptions},
     passwords::Attempt,
     sessions,
-    users::{self, store::Login},
+    users::{
+        self,
+        store::{Login, State},
+    },
 };
 
 /// The path under which refused proofs are recorded.
 const REAUTHENTICATE: &str = "/ihuman.auth.v1.AuthService/Reauthenticate";
 
+/// What the caller's session may prove, and what a passkey would sign, if there is one.
+pub(crate) async fn begin_reauthentication(
+    context: &Context,
+    caller: &Principal,
+) -> Result<(Vec<Factor>, Option<RequestOptions>)> {
+    let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
+    let ceremony = Ceremony::Reauthentication { session_id };
+    let mut conn = context.db.acquire().await?;
+    let state = mfa::store::get_state(&mut conn, caller.user_id).await?;
+    let passkey = passkeys::request_options(context, &mut conn, ceremony, caller.user_id).await?;
+    Ok((state.factors(), passkey))
+}
+
 /// Lets the caller's session count as one that has just authenticated; returns the
-/// access token that says so.
+/// access token that says so. Only a passkey may come without a password.
 ///
 /// # Errors
 /// `InvalidFields`, when something is not proved; `TooManyFailures`, while the session
@@ -30,7 +47,7 @@ const REAUTHENTICATE: &str = "/ihuman.auth.v1.AuthService/Reauthenticate";
 pub(crate) async fn reauthenticate(
     context: &Context,
     caller: &Principal,
-    attempt: &Attempt,
+    attempt: Option<&Attempt>,
     proof: Option<&FactorProof>,
 ) -> Result<AccessToken> {
     let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
@@ -47,10 +64,14 @@ pub(crate) async fn reauthenticate(
         return Err(Error::invalid("second_factor", problem));
     }
     let subject = Subject::Session { user_id: caller.user_id, session_id };
-    let hash = prove_password(context, caller, &subject, &login, attempt).await?;
-    let Some(proof) = proof else { return renew(context, caller, &hash, None).await };
+    let hash = match attempt {
+        Some(attempt) => Some(prove_password(context, caller, &subject, &login, attempt).await?),
+        None => None,
+    };
+    let hash = hash.as_deref();
+    let Some(proof) = proof else { return renew(context, caller, hash, None).await };
     let counted = locks::admit(context, Kind::Totp, subject, None).await?;
-    renew(context, caller, &hash, Some((proof, &counted))).await
+    renew(context, caller, hash, Some((proof, &counted))).await
 }
 
 /// Returns the hash that the password was proved against.
@@ -80,14 +101,20 @@ async fn prove_password(
 async fn renew(
     context: &Context,
     caller: &Principal,
-    password_hash: &str,
+    password_hash: Option<&str>,
     factor: Option<(&FactorProof, &Counted)>,
 ) -> Result<AccessToken> {
     let (user_id, now, actor) = (caller.user_id, context.now(), Actor::from(caller));
     let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
     let mut tx = context.db.begin().await?;
     let mfa_enabled = factor.is_some();
-    let user = users::store::login::lock(&mut tx, user_id, password_hash, mfa_enabled).await?;
+    let user = match password_hash {
+        Some(hash) => users::store::login::lock(&mut tx, user_id, hash, mfa_enabled).await?,
+        None => {
+            let user = users::store::lock(&mut tx, user_id).await?;
+            Some(user).filter(|it| it.state == State::Active)
+        }
+    };
     // Its password, its state or its factors changed in between.
     let user = user.ok_or(Error::Conflict)?;
     let session = sessions::store::lock(&mut tx, session_id).await?;
@@ -95,10 +122,12 @@ async fn renew(
     let session = session.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?;
     let mut amr = mfa::PASSWORD_ALONE;
     if let Some((proof, counted)) = factor {
-        match mfa::prove(&mut tx, context, user_id, proof, &actor).await? {
+        let ceremony = Ceremony::Reauthentication { session_id };
+        let claim = Claim { user_id, ceremony, with_password: password_hash.is_some() };
+        match mfa::prove(&mut tx, context, &claim, proof, &actor).await? {
             Some(proved) => amr = proved,
             None => {
-                drop(tx);
+                tx.commit().await?;
                 record_failure(context, caller, counted, Reason::SecondFactorFailed).await?;
                 return Err(proof.refused());
             }

@@ -29,6 +29,7 @@ use crate::{
     limits,
     locks::DeviceToken,
     mfa::{Factor, FactorProof, RecoveryCode, TotpCode},
+    passkeys,
     passwords::{Attempt, Candidate, Owner, Proposal},
     users::{DisplayName, Email},
 };
@@ -82,6 +83,16 @@ impl AuthService for Auth {
         let Opened { tokens, user, device_token } = opened;
         let (tokens, user) = (Some(tokens.into()), Some(user.into()));
         Ok(Response::new(pb::CompleteLoginResponse { tokens, user, device_token }))
+    }
+
+    async fn begin_passkey_login(
+        &self,
+        _request: Request<pb::BeginPasskeyLoginRequest>,
+    ) -> Result<Response<pb::BeginPasskeyLoginResponse>, Status> {
+        let challenge = super::begin_passkey_login(&self.0)?;
+
+        let challenge = Some(challenge.into());
+        Ok(Response::new(pb::BeginPasskeyLoginResponse { challenge }))
     }
 
     async fn refresh_token(
@@ -139,16 +150,34 @@ impl AuthService for Auth {
         }))
     }
 
+    async fn begin_reauthentication(
+        &self,
+        request: Request<pb::BeginReauthenticationRequest>,
+    ) -> Result<Response<pb::BeginReauthenticationResponse>, Status> {
+        let caller = Principal::of(&request)?;
+
+        let (factors, passkey) = super::begin_reauthentication(&self.0, &caller).await?;
+
+        Ok(Response::new(pb::BeginReauthenticationResponse {
+            factors: factors.into_iter().map(Factor::to_contract).collect(),
+            passkey: passkey.map(Into::into),
+        }))
+    }
+
     async fn reauthenticate(
         &self,
         request: Request<pb::ReauthenticateRequest>,
     ) -> Result<Response<pb::ReauthenticateResponse>, Status> {
         let caller = Principal::of(&request)?;
         let request = request.into_inner();
-        let attempt = Attempt::parse("password", request.password)?;
         let proof = request.second_factor.map(session_proof).transpose()?;
+        let attempt = match (&proof, request.password) {
+            (Some(FactorProof::Passkey(_)), password) if password.is_empty() => None,
+            (_, password) => Some(Attempt::parse("password", password)?),
+        };
+        let (attempt, proof) = (attempt.as_ref(), proof.as_ref());
 
-        let token = super::reauthenticate(&self.0, &caller, &attempt, proof.as_ref()).await?;
+        let token = super::reauthenticate(&self.0, &caller, attempt, proof).await?;
 
         Ok(Response::new(pb::ReauthenticateResponse {
             access_token: token.text.reveal().to_owned(),
@@ -176,6 +205,7 @@ fn login_proof(proof: pb::complete_login_request::Proof) -> Result<FactorProof> 
     match proof {
         Proof::TotpCode(code) => totp(&code),
         Proof::RecoveryCode(code) => recovery_code(&code),
+        Proof::Passkey(assertion) => passkey(assertion),
     }
 }
 
@@ -184,6 +214,7 @@ fn session_proof(proof: pb::reauthenticate_request::SecondFactor) -> Result<Fact
     match proof {
         SecondFactor::TotpCode(code) => totp(&code),
         SecondFactor::RecoveryCode(code) => recovery_code(&code),
+        SecondFactor::Passkey(assertion) => passkey(assertion),
     }
 }
 
@@ -223,6 +254,11 @@ fn credentials(request: pb::LoginRequest) -> Result<Credentials> {
     let attempt = fields.take(Attempt::parse("password", request.password));
     let device = fields.take(DeviceToken::parse("device_token", request.device_token));
     fields.finish((|| Some(Credentials { email: email?, attempt: attempt?, device: device? }))())
+}
+
+fn passkey(message: pb::PasskeyAssertion) -> Result<FactorProof> {
+    let assertion = passkeys::rpc::assertion("passkey", message)?;
+    Ok(FactorProof::Passkey(Box::new(assertion)))
 }
 
 fn active(proof: &Proof) -> pb::VerifyTokenResponse {
@@ -276,6 +312,7 @@ impl From<Challenge> for pb::LoginChallenge {
             challenge_token: challenge.token.reveal().to_owned(),
             expire_time: Some(parse::timestamp(challenge.expires_at)),
             factors: challenge.factors.into_iter().map(Factor::to_contract).collect(),
+            passkey: challenge.passkey.map(Into::into),
         }
     }
 }

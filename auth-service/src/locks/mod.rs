@@ -59,7 +59,7 @@ pub(crate) struct Counted {
     lock: Lock,
     /// Whose failure it is besides, which is counted when it is one: good logins from
     /// one address must not wait for each other.
-    address: Option<Subject>,
+    address: Option<IpAddr>,
 }
 
 /// Lets `subject` try to prove a credential once, and counts that as a failure until
@@ -75,10 +75,8 @@ pub(crate) async fn admit(
 ) -> Result<Counted> {
     let now = context.now();
     let mut conn = context.db.acquire().await?;
-    let address = address.map(Subject::Address);
-    if let Some(address) = &address {
-        let key = context.subjects.key(kind, address);
-        refuse_while(store::find_wait_until(&mut conn, &key).await?, now)?;
+    if let Some(address) = address {
+        refuse_address(&mut conn, context, kind, address).await?;
     }
     let key = context.subjects.key(kind, &subject);
     let counting = rule::counting(key.scope, now);
@@ -90,6 +88,39 @@ pub(crate) async fn admit(
             Err(Error::Conflict)
         }
     }
+}
+
+/// Lets whoever has `address` try to prove a credential of which nobody knows whose it is.
+///
+/// # Errors
+/// `TooManyFailures`, when the address has to wait.
+pub(crate) async fn admit_address(context: &Context, kind: Kind, address: IpAddr) -> Result<()> {
+    let mut conn = context.db.acquire().await?;
+    refuse_address(&mut conn, context, kind, address).await
+}
+
+/// Counts a failure of `address`; returns what to record, which is the wait that begins.
+pub(crate) async fn fail_address(
+    context: &Context,
+    kind: Kind,
+    address: IpAddr,
+) -> Result<Option<Change>> {
+    let subject = Subject::Address(address);
+    let key = context.subjects.key(kind, &subject);
+    let counting = rule::counting(key.scope, context.now());
+    let mut conn = context.db.acquire().await?;
+    let lock = store::count(&mut conn, &key, &counting).await?;
+    Ok(lock.and_then(|lock| begun(&subject, &lock)))
+}
+
+async fn refuse_address(
+    conn: &mut PgConnection,
+    context: &Context,
+    kind: Kind,
+    address: IpAddr,
+) -> Result<()> {
+    let key = context.subjects.key(kind, &Subject::Address(address));
+    refuse_while(store::find_wait_until(conn, &key).await?, context.now())
 }
 
 fn refuse_while(wait_until: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<()> {
@@ -119,12 +150,8 @@ impl Counted {
     /// begin with it.
     pub(crate) async fn fail(&self, context: &Context) -> Result<Vec<Change>> {
         let mut begun: Vec<Change> = begun(&self.subject, &self.lock).into_iter().collect();
-        if let Some(address) = &self.address {
-            let key = context.subjects.key(self.key.kind, address);
-            let counting = rule::counting(key.scope, context.now());
-            let mut conn = context.db.acquire().await?;
-            let lock = store::count(&mut conn, &key, &counting).await?;
-            begun.extend(lock.and_then(|lock| self::begun(address, &lock)));
+        if let Some(address) = self.address {
+            begun.extend(fail_address(context, self.key.kind, address).await?);
         }
         Ok(begun)
     }

@@ -6,7 +6,7 @@ mod recovery;
 mod reset;
 pub(crate) mod rpc;
 pub(crate) mod store;
-mod totp;
+pub(crate) mod totp;
 
 use chrono::TimeDelta;
 use ihuman_shared::{
@@ -17,11 +17,12 @@ use ihuman_shared::{
 };
 use serde_json::json;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use self::store::State;
 pub(crate) use self::{
     enrollment::Enrollment,
-    proof::{FactorProof, PASSWORD_ALONE, prove},
+    proof::{Claim, FactorProof, PASSKEY_ALONE, PASSWORD_ALONE, prove},
     recovery::RecoveryCode,
     reset::reset,
     totp::TotpCode,
@@ -50,6 +51,7 @@ const NOT_THE_CODE: &str = "must be what the authenticator says now, and not use
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Factor {
     Totp,
+    Passkey,
     RecoveryCode,
 }
 
@@ -57,8 +59,9 @@ impl State {
     /// What a login may prove.
     pub(crate) fn factors(&self) -> Vec<Factor> {
         let totp = self.totp_confirmed_at.is_some().then_some(Factor::Totp);
+        let passkey = (self.passkeys > 0).then_some(Factor::Passkey);
         let recovery_code = (self.recovery_codes_left > 0).then_some(Factor::RecoveryCode);
-        totp.into_iter().chain(recovery_code).collect()
+        totp.into_iter().chain(passkey).chain(recovery_code).collect()
     }
 }
 
@@ -125,16 +128,31 @@ pub(crate) async fn confirm_totp(
         0 => replace_codes(&mut tx, context, &user).await?,
         _ => Vec::new(),
     };
-    // The session has just proved the factor, and goes on as one that has.
-    let session = sessions::store::lock(&mut tx, session_id).await?;
-    let session = session.filter(|it| it.is_live(now));
-    session.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?;
-    sessions::store::update_authenticated(&mut tx, session_id, None, proof::WITH_TOTP).await?;
+    prove_in_session(&mut tx, context, session_id).await?;
     let new = json!({"made_recovery_codes": codes.len()});
     let change = Change::created("mfa.confirm_totp", "user", user_id, new);
     audit::record(&mut tx, &actor, change).await?;
     tx.commit().await?;
     Ok(codes)
+}
+
+/// Lets a session that has just shown a code go on as one that has.
+async fn prove_in_session(
+    conn: &mut PgConnection,
+    context: &Context,
+    session_id: Uuid,
+) -> Result<()> {
+    let session = sessions::store::lock(conn, session_id).await?;
+    let session = session.filter(|it| it.is_live(context.now()));
+    let session = session.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?;
+    let mut amr: Vec<&str> = session.amr.iter().map(String::as_str).collect();
+    for proved in proof::BY_TOTP {
+        if !amr.contains(proved) {
+            amr.push(proved);
+        }
+    }
+    sessions::store::update_authenticated(conn, session_id, None, &amr).await?;
+    Ok(())
 }
 
 /// Turns the authenticator off.
@@ -189,16 +207,28 @@ pub(crate) async fn lock_own(
     context: &Context,
     caller: &Principal,
 ) -> Result<(User, State)> {
-    let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
     let user = users::store::lock(conn, caller.user_id).await?;
-    let state = store::get_state(conn, caller.user_id).await?;
-    let session = sessions::store::lock(conn, session_id).await?;
-    let session = session.filter(|it| it.is_live(context.now()));
-    let session = session.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?;
-    if state.enabled && !session.amr.iter().any(|it| it == proof::MFA) {
-        return Err(Error::RecentAuthenticationRequired(RECENT_AUTHENTICATION));
-    }
+    let state = check_proved(conn, context, caller).await?;
     Ok((user, state))
+}
+
+/// Which second factors the caller's account has, if the session has proved one of them.
+///
+/// # Errors
+/// `RecentAuthenticationRequired`, when it has not.
+async fn check_proved(
+    conn: &mut PgConnection,
+    context: &Context,
+    caller: &Principal,
+) -> Result<State> {
+    let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
+    let state = store::get_state(conn, caller.user_id).await?;
+    let amr = sessions::store::find_amr(conn, session_id, context.now()).await?;
+    let amr = amr.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?;
+    match state.enabled && !amr.iter().any(|it| it == proof::MFA) {
+        true => Err(Error::RecentAuthenticationRequired(RECENT_AUTHENTICATION)),
+        false => Ok(state),
+    }
 }
 
 /// Call it whenever a second factor of a locked account has come or gone: says anew
@@ -216,14 +246,35 @@ pub(crate) async fn changed(conn: &mut PgConnection, user: &User) -> Result<Stat
     store::get_state(conn, user.user_id).await
 }
 
+/// Codes to give to a locked account that has none; none for one that has some.
+pub(crate) async fn missing_codes(
+    conn: &mut PgConnection,
+    user_id: Uuid,
+) -> Result<Vec<RecoveryCode>> {
+    match store::get_state(conn, user_id).await?.recovery_codes_left {
+        0 => RecoveryCode::generate_all(),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Gives an account `codes` in place of those that it has.
+pub(crate) async fn give_codes(
+    conn: &mut PgConnection,
+    context: &Context,
+    user_id: Uuid,
+    codes: &[RecoveryCode],
+) -> Result<()> {
+    let hashes: Vec<Vec<u8>> = codes.iter().map(|it| it.hash(user_id)).collect();
+    store::delete_recovery_codes(conn, user_id).await?;
+    store::insert_recovery_codes(conn, user_id, &hashes, context.now()).await
+}
+
 async fn replace_codes(
     conn: &mut PgConnection,
     context: &Context,
     user: &User,
 ) -> Result<Vec<RecoveryCode>> {
     let codes = RecoveryCode::generate_all()?;
-    let hashes: Vec<Vec<u8>> = codes.iter().map(|it| it.hash(user.user_id)).collect();
-    store::delete_recovery_codes(conn, user.user_id).await?;
-    store::insert_recovery_codes(conn, user.user_id, &hashes, context.now()).await?;
+    give_codes(conn, context, user.user_id, &codes).await?;
     Ok(codes)
 }

@@ -13,14 +13,23 @@ use super::{
     store,
     totp::{TotpCode, TotpSecret},
 };
-use crate::context::Context;
+use crate::{
+    context::Context,
+    passkeys::{self, Assertion, Ceremony},
+};
 
 /// How a session of a password alone proved who it is (RFC 8176).
 pub(crate) const PASSWORD_ALONE: &[&str] = &["pwd"];
 /// The same of a password and a code of an authenticator.
-pub(super) const WITH_TOTP: &[&str] = &["pwd", "otp", "mfa"];
+const WITH_TOTP: &[&str] = &["pwd", "otp", MFA];
+/// What a code adds to how a session proved who it is.
+pub(super) const BY_TOTP: &[&str] = &["otp", MFA];
 /// The same of a password and a recovery code, for which the standard has no word.
-const WITH_RECOVERY_CODE: &[&str] = &["pwd", "mfa"];
+const WITH_RECOVERY_CODE: &[&str] = &["pwd", MFA];
+/// The same of a password and a passkey. Whether its key is in hardware nobody knows.
+const WITH_PASSKEY: &[&str] = &["pwd", "pop", "user", MFA];
+/// The same of a passkey whose device verified its user: two factors in one.
+pub(crate) const PASSKEY_ALONE: &[&str] = &["pop", "user", MFA];
 /// What every way has that proves a second factor.
 pub(super) const MFA: &str = "mfa";
 
@@ -28,6 +37,16 @@ pub(super) const MFA: &str = "mfa";
 pub(crate) enum FactorProof {
     Totp(TotpCode),
     RecoveryCode(RecoveryCode),
+    Passkey(Box<Assertion>),
+}
+
+/// Who is to be proved, and for what.
+pub(crate) struct Claim<'a> {
+    pub(crate) user_id: Uuid,
+    /// What a passkey signs for.
+    pub(crate) ceremony: Ceremony<'a>,
+    /// Whether the password was proved; only a passkey may do without.
+    pub(crate) with_password: bool,
 }
 
 impl FactorProof {
@@ -38,20 +57,30 @@ impl FactorProof {
             FactorProof::RecoveryCode(_) => {
                 Error::invalid("recovery_code", "must be one of the account that was not used")
             }
+            FactorProof::Passkey(_) => {
+                let problem = "must be an answer of a passkey of the account to the latest \
+                               challenge of the session, and alone of one that verifies its user";
+                Error::invalid("passkey", problem)
+            }
         }
     }
 }
 
-/// Uses a proof up; returns how the account's owner has then proved who they are, beside
-/// the password: none if it proves nothing.
+/// Uses a proof up; returns how the account's owner has then proved who they are: none if
+/// it proves nothing. Commit even then, as it may have recorded why.
 pub(crate) async fn prove(
     conn: &mut PgConnection,
     context: &Context,
-    user_id: Uuid,
+    claim: &Claim<'_>,
     proof: &FactorProof,
     actor: &Actor,
 ) -> Result<Option<&'static [&'static str]>> {
+    let user_id = claim.user_id;
     match proof {
+        FactorProof::Passkey(assertion) => {
+            use_passkey(conn, context, claim, assertion, actor).await
+        }
+        _ if !claim.with_password => Ok(None),
         FactorProof::Totp(code) => {
             let proved = use_totp(conn, context, user_id, code).await?;
             Ok(proved.then_some(WITH_TOTP))
@@ -68,6 +97,28 @@ pub(crate) async fn prove(
             Ok(Some(WITH_RECOVERY_CODE))
         }
     }
+}
+
+async fn use_passkey(
+    conn: &mut PgConnection,
+    context: &Context,
+    claim: &Claim<'_>,
+    assertion: &Assertion,
+    actor: &Actor,
+) -> Result<Option<&'static [&'static str]>> {
+    let Claim { user_id, ceremony, with_password } = *claim;
+    let claim = passkeys::Claim { ceremony, owner: Some(user_id), with_password };
+    let proof = match passkeys::prove(context, conn, claim, assertion).await? {
+        Ok(proof) => proof,
+        Err(refusal) => {
+            audit::record_all(conn, actor, refusal.changes).await?;
+            return Ok(None);
+        }
+    };
+    if !proof.use_up(conn, actor, context.now()).await? {
+        return Ok(None);
+    }
+    Ok(Some(if with_password { WITH_PASSKEY } else { PASSKEY_ALONE }))
 }
 
 /// Whether `code` is one of the account's authenticator that was not used. Of two uses

@@ -12,7 +12,7 @@ use super::store;
 use crate::{
     auth,
     context::Context,
-    passwords,
+    passkeys, passwords,
     revocations::{self, Revoked},
     sessions, users,
 };
@@ -31,6 +31,8 @@ pub(crate) struct Reset {
 /// they may be of who has the lost ones.
 pub(crate) async fn reset(context: &Context, caller: &Principal, user_id: Uuid) -> Result<Reset> {
     let mut tx = context.db.begin().await?;
+    // One's own account too can be named here.
+    super::check_proved(&mut tx, context, caller).await?;
     let user = users::store::lock(&mut tx, user_id).await?;
     if user.is_administrator() && !caller.is_admin() {
         return Err(Error::NotAllowed("only administrators may reset an administrator's"));
@@ -40,6 +42,7 @@ pub(crate) async fn reset(context: &Context, caller: &Principal, user_id: Uuid) 
         return Ok(Reset::default());
     }
     store::delete_totp(&mut tx, user_id).await?;
+    passkeys::store::delete_of_user(&mut tx, user_id).await?;
     store::delete_recovery_codes(&mut tx, user_id).await?;
     auth::store::challenge::delete_of_user(&mut tx, user_id).await?;
     let ended_password = before.password_is_short;

@@ -117,6 +117,7 @@ impl Factor {
     pub(crate) fn to_contract(self) -> i32 {
         match self {
             Factor::Totp => pb::SecondFactor::Totp as i32,
+            Factor::Passkey => pb::SecondFactor::Passkey as i32,
             Factor::RecoveryCode => pb::SecondFactor::RecoveryCode as i32,
         }
     }
@@ -131,6 +132,7 @@ impl From<State> for pb::GetMfaStateResponse {
             totp_confirm_time: state.totp_confirmed_at.map(parse::timestamp),
             recovery_codes_left: count(state.recovery_codes_left),
             recovery_codes_used: count(state.recovery_codes_used),
+            passkey_count: count(state.passkeys),
         }
     }
 }

@@ -11,6 +11,7 @@ pub(crate) struct State {
     pub(crate) enabled: bool,
     pub(crate) password_is_short: bool,
     pub(crate) totp_confirmed_at: Option<DateTime<Utc>>,
+    pub(crate) passkeys: i64,
     pub(crate) recovery_codes_left: i64,
     pub(crate) recovery_codes_used: i64,
 }
@@ -22,6 +23,7 @@ pub(crate) async fn get_state(conn: &mut PgConnection, user_id: Uuid) -> Result<
         State,
         r#"select u.mfa_enabled as enabled, u.password_is_short,
                (select t.created_at from totps t where t.user_id = $1 and t.is_confirmed) as totp_confirmed_at,
+               (select count(*) from passkeys p where p.user_id = $1) as "passkeys!",
                (select count(*) from recovery_codes c where c.user_id = $1 and c.used_at is null) as "recovery_codes_left!",
                (select count(*) from recovery_codes c where c.user_id = $1 and c.used_at is not null) as "recovery_codes_used!"
            from users u where u.user_id = $1"#,
@@ -136,6 +138,7 @@ pub(crate) async fn update_enabled(conn: &mut PgConnection, user_id: Uuid) -> Re
     sqlx::query_scalar!(
         "update users
          set mfa_enabled = exists (select from totps where user_id = $1 and is_confirmed)
+             or exists (select from passkeys where user_id = $1)
          where user_id = $1
          returning mfa_enabled",
         user_id,

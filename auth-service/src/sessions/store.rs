@@ -122,6 +122,20 @@ pub(crate) async fn update_refreshed(
     Ok(())
 }
 
+/// How the session proved who it is, if it is neither revoked nor expired.
+pub(crate) async fn find_amr(
+    conn: &mut PgConnection,
+    session_id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Option<Vec<String>>> {
+    let amr = sqlx::query_scalar!(
+        "select amr from sessions where session_id = $1 and revoked_at is null and expires_at > $2",
+        session_id,
+        now,
+    );
+    Ok(amr.fetch_optional(conn).await?)
+}
+
 /// Remembers how the session proved who it is, and when if that is new.
 pub(crate) async fn update_authenticated(
     conn: &mut PgConnection,

@@ -37,6 +37,7 @@ pub(crate) async fn delete(context: &Context, caller: &Principal, user_id: Uuid)
         "erased_sessions": erased.sessions,
         "revoked_api_keys": erased.api_keys,
         "removed_settings": erased.settings,
+        "removed_passkeys": erased.passkeys,
     });
     let change = Change::changed("user.delete", "user", user_id, old, new);
     audit::record(&mut tx, &Actor::from(caller), change).await?;

@@ -82,7 +82,8 @@ pub struct Claims {
     pub exp: i64,
     /// When the session last proved its factors, in seconds since 1970.
     pub auth_time: i64,
-    /// How it did (RFC 8176): `pwd`.
+    /// How it did (RFC 8176): `pwd`, `otp`, and `pop` and `user` by a passkey; and `mfa`
+    /// with a second factor.
     pub amr: Vec<String>,
     /// The account's role.
     pub role: String,
@@ -154,18 +155,10 @@ impl TokenVerifier {
             Some(_) => Algorithm::HS256,
             None => Algorithm::EdDSA,
         };
-        let mut validation = Validation::new(algorithm);
-        validation.set_issuer(&[&config.jwt_issuer]);
-        validation.set_audience(&[&config.jwt_audience]);
-        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        validation.validate_nbf = true;
-        // Times are compared by the clock of the service, in `Verified::check`.
-        validation.validate_exp = false;
-
         let shared_secret = config.jwt_secret.as_ref();
         let keys = shared_secret.map(|it| (None, DecodingKey::from_secret(it.0.as_bytes())));
         TokenVerifier {
-            validation,
+            validation: validation(algorithm, &config.jwt_issuer, &config.jwt_audience),
             keys: RwLock::new(keys.into_iter().collect()),
             reloads: AsyncMutex::default(),
             verified: Cache::new(VERIFIED_MAX),
@@ -229,16 +222,12 @@ impl TokenVerifier {
     }
 
     async fn verify_signature(&self, token: &str) -> Result<Verified> {
-        let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
-        if header.typ.as_deref() != Some(TYPE) {
-            return Err(invalid());
-        }
-        let key = match self.key(&header.kid) {
+        let kid = kid(token)?;
+        let key = match self.key(&kid) {
             Some(key) => key,
-            None => self.newer_key(&header.kid).await?,
+            None => self.newer_key(&kid).await?,
         };
-        let decoded = jsonwebtoken::decode::<Claims>(token, &key, &self.validation);
-        Verified::of(decoded.map_err(|_| invalid())?.claims).ok_or_else(invalid)
+        decode(token, &key, &self.validation)
     }
 
     fn key(&self, kid: &Option<String>) -> Option<DecodingKey> {
@@ -255,6 +244,33 @@ impl TokenVerifier {
         }
         self.key(kid).ok_or_else(invalid)
     }
+}
+
+/// What every token must say, whoever signed it.
+pub(super) fn validation(algorithm: Algorithm, issuer: &str, audience: &str) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.set_issuer(&[issuer]);
+    validation.set_audience(&[audience]);
+    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    validation.validate_nbf = true;
+    // Times are compared by the clock of the service, in `Verified::check`.
+    validation.validate_exp = false;
+    validation
+}
+
+/// The key that an access token names; none for the one shared secret.
+pub(super) fn kid(token: &str) -> Result<Option<String>> {
+    let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
+    if header.typ.as_deref() != Some(TYPE) {
+        return Err(invalid());
+    }
+    Ok(header.kid)
+}
+
+/// What a token says that was signed with `key`.
+pub(super) fn decode(token: &str, key: &DecodingKey, validation: &Validation) -> Result<Verified> {
+    let decoded = jsonwebtoken::decode::<Claims>(token, key, validation);
+    Verified::of(decoded.map_err(|_| invalid())?.claims).ok_or_else(invalid)
 }
 
 /// Allows something once in [`RELOAD_EVERY`].

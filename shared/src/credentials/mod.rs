@@ -2,6 +2,8 @@
 
 mod access_token;
 mod api_key;
+#[cfg(feature = "testing")]
+pub mod fuzz;
 mod last_use;
 mod master_key;
 mod revocations;

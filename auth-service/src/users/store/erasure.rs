@@ -15,6 +15,7 @@ pub(crate) struct Erased {
     pub(crate) sessions: i64,
     pub(crate) api_keys: Vec<Uuid>,
     pub(crate) settings: i64,
+    pub(crate) passkeys: i64,
 }
 
 /// Closes the account for good, and gives its tokens another version.
@@ -58,6 +59,8 @@ pub(crate) async fn erase_belongings(
                returning api_key_id
            ), removed as (
                delete from settings where user_id = $1 returning name
+           ), removed_passkeys as (
+               delete from passkeys where user_id = $1 returning passkey_id
            ), secrets as (
                delete from totps where user_id = $1
            ), codes as (
@@ -73,11 +76,17 @@ pub(crate) async fn erase_belongings(
            )
            select (select count(*) from ended) as "sessions!",
                array(select api_key_id from revoked) as "api_keys!: Vec<Uuid>",
-               (select count(*) from removed) as "settings!""#,
+               (select count(*) from removed) as "settings!",
+               (select count(*) from removed_passkeys) as "passkeys!""#,
         user_id,
         now,
     )
     .fetch_one(conn)
     .await?;
-    Ok(Erased { sessions: row.sessions, api_keys: row.api_keys, settings: row.settings })
+    Ok(Erased {
+        sessions: row.sessions,
+        api_keys: row.api_keys,
+        settings: row.settings,
+        passkeys: row.passkeys,
+    })
 }
