@@ -12,6 +12,7 @@ use tokio::sync::Barrier;
 use tonic::{Code, Response, Status};
 
 use crate::{
+    device::Device,
     mail::Mailing as _,
     smtp::{Mail, SmtpServer},
     support::{Auth, EMAIL, PASSWORD, bearer, registration},
@@ -287,6 +288,30 @@ async fn a_token_verifies_once_and_for_a_day() {
     assert_eq!((reason(&late), refused.len()), (Reason::EmailTokenInvalid, 15));
     assert!(refused.iter().all(|it| reason(it) == Reason::EmailTokenInvalid));
     assert_eq!(auth.audit("user.verify_email").await.len(), 1);
+}
+
+#[tokio::test]
+async fn who_has_an_account_from_before_verifies_at_the_next_login_whichever_way_that_is() {
+    let server = SmtpServer::start().await;
+    let before = server.auth(&[]).await;
+    let mut device = Device::ed25519();
+    let (user, caller) = before.person_with_passkey(EMAIL, &mut device).await;
+    let arguments = server.arguments(&["--smtp-tls", "none", "--email-verification", "required"]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let auth = before.replica_configured(&[], &arguments).await;
+
+    let password = auth.login_with(EMAIL, PASSWORD).await.unwrap_err();
+    let passkey = auth.login_alone(&mut device).await.unwrap_err();
+    let session = auth.accepts(&caller).await.unwrap();
+    auth.ask_to_verify(EMAIL).await;
+    auth.verify_email(&server.next().await.token()).await.unwrap();
+
+    assert_eq!(
+        (reason(&password), reason(&passkey)),
+        (Reason::EmailNotVerified, Reason::EmailNotVerified)
+    );
+    assert_eq!(session.user.unwrap().id, user.id);
+    assert!(auth.login_alone(&mut device).await.is_ok());
 }
 
 #[tokio::test]
