@@ -164,6 +164,17 @@ pub(crate) async fn delete_of_user(conn: &mut PgConnection, user_id: Uuid) -> Re
     Ok(deleted.execute(conn).await?.rows_affected())
 }
 
+/// Returns how many there were.
+pub(crate) async fn delete_of_user_kind(
+    conn: &mut PgConnection,
+    user_id: Uuid,
+    kind: Kind,
+) -> Result<u64> {
+    let deleted =
+        sqlx::query!("delete from locks where user_id = $1 and kind = $2", user_id, kind as Kind);
+    Ok(deleted.execute(conn).await?.rows_affected())
+}
+
 /// Deletes those whose last failure was before `before`.
 pub(crate) async fn delete_forgotten(
     conn: &mut PgConnection,
