@@ -46,9 +46,14 @@ pub struct IdentityConfig {
     #[arg(long, env, default_value = "1h", value_parser = lifetime)]
     pub jwt_expires_in: Duration,
 
-    /// How long a refresh token lasts, as in "7d".
+    /// How long a refresh token lasts, as in "7d": a session that is not refreshed for
+    /// so long has ended.
     #[arg(long, env, default_value = "7d", value_parser = lifetime)]
     pub jwt_refresh_expires_in: Duration,
+
+    /// How long a session lasts, as in "90d", however often it is refreshed.
+    #[arg(long, env, default_value = "90d", value_parser = lifetime)]
+    pub session_max_lifetime: Duration,
 
     /// What API keys begin with: 1 to 16 characters of a-z and 0-9.
     #[arg(long, env, default_value = "ihk", value_parser = api_key_prefix)]

@@ -89,6 +89,11 @@ impl Context {
     pub(crate) fn access_lifetime(&self) -> TimeDelta {
         lifetime(self.config.jwt_expires_in)
     }
+
+    /// How long a session lasts, however often it is refreshed.
+    pub(crate) fn session_lifetime(&self) -> TimeDelta {
+        lifetime(self.config.session_max_lifetime)
+    }
 }
 
 /// A configured lifetime, which is far below what a `TimeDelta` can hold.

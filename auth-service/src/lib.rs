@@ -5,6 +5,8 @@ mod api_keys;
 mod auth;
 pub mod config;
 mod context;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod limits;
 mod locks;
 mod mfa;

@@ -88,6 +88,30 @@ async fn registering_again_with_the_same_request_id_returns_the_same_account() {
 }
 
 #[tokio::test]
+async fn everything_that_is_wrong_with_a_request_is_said_at_once() {
+    let auth = Auth::start().await;
+    let long = |count: usize| "a".repeat(count);
+    let account = pb::RegisterRequest {
+        email: "ann".to_owned(),
+        password: long(14),
+        display_name: String::new(),
+        request_id: "7".to_owned(),
+    };
+    let named_like_its_owner =
+        pb::RegisterRequest { password: format!("{EMAIL} {EMAIL}"), ..registration(EMAIL) };
+    let attempt =
+        pb::LoginRequest { email: "ann".to_owned(), password: long(2000), device_token: long(257) };
+
+    let account = auth.auth().register(account).await.unwrap_err();
+    let owner = auth.auth().register(named_like_its_owner).await.unwrap_err();
+    let attempt = auth.auth().login(attempt).await.unwrap_err();
+
+    assert_eq!(violations(&account), ["email", "password", "display_name", "request_id"]);
+    assert_eq!(violations(&owner), ["password"]);
+    assert_eq!(violations(&attempt), ["email", "password", "device_token"]);
+}
+
+#[tokio::test]
 async fn what_an_account_can_not_be_names_its_field() {
     let auth = Auth::start().await;
     let good = registration(EMAIL);

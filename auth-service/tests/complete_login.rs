@@ -242,17 +242,19 @@ async fn a_challenge_works_once_for_five_minutes_and_for_five_wrong_proofs() {
     let used = auth.challenge(EMAIL).await;
     auth.complete(&used, code(0)).await.unwrap();
     let (old, older) = (auth.challenge(EMAIL).await, auth.challenge(EMAIL).await);
+    let refused = async |challenge: &pb::LoginChallenge| {
+        let status = auth.complete(challenge, code(2)).await.unwrap_err();
+        (status.code(), reason(&status))
+    };
+    let invalid = (Code::Unauthenticated, Reason::ChallengeInvalid);
 
+    for challenge in [&unknown, &malformed, &guessed, &used] {
+        assert_eq!(refused(challenge).await, invalid);
+    }
     auth.service.clock.advance(TimeDelta::seconds(290));
     let in_time = auth.complete(&old, code(1)).await;
     auth.service.clock.advance(TimeDelta::seconds(11));
-    for challenge in [&unknown, &malformed, &guessed, &used, &older] {
-        let status = auth.complete(challenge, code(2)).await.unwrap_err();
-        assert_eq!(
-            (status.code(), reason(&status)),
-            (Code::Unauthenticated, Reason::ChallengeInvalid)
-        );
-    }
+    assert_eq!(refused(&older).await, invalid);
 
     assert!(in_time.is_ok());
     assert_eq!(auth.locks_of(&ann.user).await, []);

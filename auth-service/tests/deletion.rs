@@ -63,8 +63,8 @@ async fn what_says_whose_it_was_is_gone_from_every_table_but_the_audit_trail() {
         .scalar(
             "select concat_ws(' ',
                  (select string_agg(u::text, ' ') from auth.users u),
-                 (select string_agg(s::text, ' ') from auth.sessions s where host(ip_address) is not null
-                      and user_agent <> ''),
+                 (select string_agg(s::text, ' ') from auth.sessions s where ip_address is not null
+                      or refresh_ip_address is not null or user_agent <> ''),
                  (select string_agg(s::text, ' ') from auth.settings s),
                  (select string_agg(r::text, ' ') from auth.refresh_tokens r))",
         )

@@ -10,8 +10,6 @@ use uuid::Uuid;
 
 use crate::support::{Auth, registration};
 
-const SEARCH: &str = include_str!("../src/users/store/search.sql");
-
 impl Auth {
     async fn find(&self, caller: &Caller, query: &str) -> Vec<String> {
         let request = pb::ListUsersRequest { query: query.to_owned(), ..Default::default() };
@@ -73,30 +71,6 @@ async fn a_search_has_pages_and_filters_like_the_whole_list() {
     assert_eq!(violations(&list(other).await.unwrap_err()), ["page_token"]);
     let long = pb::ListUsersRequest { query: "a".repeat(101), ..page };
     assert_eq!(violations(&list(long).await.unwrap_err()), ["query"]);
-}
-
-#[tokio::test]
-async fn a_search_of_many_accounts_reads_the_index_of_words() {
-    let auth = Auth::start().await;
-    let db = &auth.database.superuser;
-    sqlx::query(
-        "insert into auth.users (user_id, kind, email, display_name, password_hash, role)
-         select gen_random_uuid(), 'person', 'name' || n || '@example.com', 'Name' || n, repeat('x', 97), 'viewer'
-         from generate_series(1, 100000) n",
-    )
-    .execute(db)
-    .await
-    .unwrap();
-    let mut conn = db.acquire().await.unwrap();
-    let explain = format!(
-        "analyze auth.users; set search_path = auth; prepare found as {SEARCH};
-         explain execute found (null, null, null, null, 51, 'name123')"
-    );
-    #[expect(clippy::disallowed_methods, reason = "the text is that of the store")]
-    let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(explain)).fetch_all(&mut *conn).await.unwrap();
-
-    let lines: Vec<String> = rows.iter().map(|it| sqlx::Row::get(it, 0)).collect();
-    assert!(lines.join("\n").contains("users_words_idx"), "{lines:#?}");
 }
 
 #[tokio::test]

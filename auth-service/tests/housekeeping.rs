@@ -1,11 +1,14 @@
 //! What is forgotten when it has no use any more.
 
 use chrono::{TimeDelta, Utc};
-use ihuman_proto::auth::v1 as pb;
+use ihuman_proto::auth::v1::{self as pb, imported_user::PasswordHash};
 use ihuman_shared::access::Role;
 use uuid::Uuid;
 
 use crate::support::{Auth, EMAIL};
+
+/// Of nothing that anybody remembers.
+const BCRYPT: &str = "$2b$04$abcdefghijklmnopqrstuuZCtgzaVsLoLZuPAbPXBWTzv5WZVcuz6";
 
 impl Auth {
     async fn counts(&self) -> (i64, i64, i64, i64) {
@@ -16,6 +19,53 @@ impl Auth {
             self.scalar("select count(*) from auth.refresh_tokens").await,
         )
     }
+
+    async fn sweep(&self, later: TimeDelta) {
+        let options = self.database.superuser.connect_options().as_ref().clone();
+        let options = options.options([("search_path", "auth")]);
+        let db = sqlx::PgPool::connect_with(options).await.unwrap();
+        auth_service::sweep(&db, Utc::now() + later).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn failures_and_imports_are_forgotten_when_nobody_can_ask_for_them() {
+    let auth = Auth::start().await;
+    let admin = auth.credentials.person(Role::Admin).await;
+    auth.register(EMAIL).await;
+    let import = pb::ImportUsersRequest {
+        users: vec![pb::ImportedUser {
+            email: "bob@example.com".to_owned(),
+            display_name: "Bob".to_owned(),
+            role: 0,
+            password_hash: Some(PasswordHash::Bcrypt(BCRYPT.to_owned())),
+        }],
+        request_id: Uuid::new_v4().to_string(),
+    };
+    let mut imports = auth.user_imports(&admin);
+    let first = imports.import_users(import.clone()).await.unwrap().into_inner();
+    auth.login_with(EMAIL, "a wrong password, long enough").await.unwrap_err();
+    let counts = async || {
+        let locks: i64 = auth.scalar("select count(*) from auth.locks").await;
+        let imports: i64 = auth.scalar("select count(*) from auth.user_imports").await;
+        (locks, imports)
+    };
+    let of_account_and_address = counts().await.0;
+    assert!(of_account_and_address > 0);
+
+    auth.sweep(TimeDelta::days(29)).await;
+    assert_eq!(counts().await, (of_account_and_address, 1));
+    // An answer can be asked for again for as long as its request_id is remembered.
+    let old = "update auth.user_imports set created_at = now() - interval '24 hours'
+               where user_import_id <> $1";
+    auth.execute(old, Uuid::nil()).await;
+    auth.sweep(TimeDelta::zero()).await;
+    assert_eq!(imports.import_users(import).await.unwrap().into_inner(), first);
+    let older = "update auth.user_imports set created_at = now() - interval '26 hours'
+                 where user_import_id <> $1";
+    auth.execute(older, Uuid::nil()).await;
+    auth.sweep(TimeDelta::days(31)).await;
+    assert_eq!(counts().await, (0, 0));
 }
 
 #[tokio::test]
@@ -34,21 +84,15 @@ async fn only_what_has_no_use_any_more_is_forgotten() {
         ..pb::CreateApiKeyRequest::default()
     };
     auth.api_keys(&developer).create_api_key(create).await.unwrap();
-    let db = &auth.database.superuser;
-    let sweep = async |later: TimeDelta| {
-        let options = db.connect_options().as_ref().clone().options([("search_path", "auth")]);
-        let db = sqlx::PgPool::connect_with(options).await.unwrap();
-        auth_service::sweep(&db, Utc::now() + later).await.unwrap();
-    };
 
-    sweep(TimeDelta::zero()).await;
+    auth.sweep(TimeDelta::zero()).await;
     assert_eq!(auth.counts().await, (1, 1, 3, 3));
-    sweep(TimeDelta::minutes(62)).await;
+    auth.sweep(TimeDelta::minutes(62)).await;
     assert_eq!(auth.counts().await, (0, 1, 3, 3));
     // The one that was logged out ended at once, the others a week later.
-    sweep(TimeDelta::days(31)).await;
+    auth.sweep(TimeDelta::days(31)).await;
     assert_eq!(auth.counts().await, (0, 1, 2, 1));
     auth.execute("update auth.idempotency_keys set created_at = now() - interval '25 hours' where principal_id = $1", developer.user_id).await;
-    sweep(TimeDelta::days(38)).await;
+    auth.sweep(TimeDelta::days(38)).await;
     assert_eq!(auth.counts().await, (0, 0, 0, 0));
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 use ihuman_proto::{auth::v1 as pb, error::v1::ErrorReason as Reason};
 use ihuman_shared::{
     access::Role,
+    credentials::ApiKey,
     testing::{Caller, reason},
 };
 use tokio::{
@@ -134,6 +135,47 @@ async fn an_address_fails_to_authenticate_only_so_often() {
 }
 
 #[tokio::test]
+async fn a_stranger_behind_the_same_address_keeps_out_nobody_who_is_known() {
+    let arguments = ["--rate-limit-window-ms", "600000", "--rate-limit-public-max-requests", "20"];
+    let auth = Auth::start_with(&arguments).await;
+    let known = auth.credentials.person(Role::Viewer).await;
+    let scopes = ["skills:read".to_owned()];
+    let in_use = auth.credentials.api_key(known.user_id, &scopes).await;
+    let new = auth.credentials.api_key(known.user_id, &scopes).await;
+    let forged = |it: &Caller, authorization: String| Caller { authorization, ..it.clone() };
+    let mistyped = {
+        let mut text = known.authorization.clone();
+        text.pop();
+        forged(&known, text)
+    };
+    let guessed_key = {
+        let key = ApiKey::generate("ihk", new.api_key_id.unwrap()).unwrap();
+        forged(&new, format!("ApiKey {}", key.text()))
+    };
+    let revoked = auth.credentials.person(Role::Viewer).await;
+    ask(&auth, &in_use).await.unwrap();
+    let reason_of = async |it: &Caller| ask(&auth, it).await.err().map(|it| reason(&it));
+
+    let mut failures = 0;
+    while reason_of(&mistyped).await == Some(Reason::CredentialsInvalid) {
+        failures += 1;
+    }
+    auth.credentials.revoke("session", revoked.session_id).await;
+    auth.refuses_within_a_second(&revoked).await;
+
+    assert!(about(20).contains(&failures), "{failures}");
+    assert_eq!(reason_of(&known).await, None, "a good token of another session");
+    assert_eq!(reason_of(&in_use).await, None, "a good key that is in use here");
+    // Whoever is refused learns nothing of the credentials.
+    for refused in [&mistyped, &guessed_key, &new, &revoked] {
+        let status = ask(&auth, refused).await.unwrap_err();
+        assert_eq!(reason(&status), Reason::RateLimited);
+        assert!(status.get_details_retry_info().is_some());
+        assert_eq!(numbers(status.metadata())["ratelimit-remaining"], 0);
+    }
+}
+
+#[tokio::test]
 async fn each_replica_limits_by_itself_while_leases_can_not_be_had() {
     let (auth, other) = two_replicas(&["--rate-limit-max-requests", "50"]).await;
     let caller = auth.credentials.person(Role::Viewer).await;
@@ -159,7 +201,7 @@ async fn a_subject_in_a_window_is_one_row_that_is_deleted_afterwards() {
     let rows = "select count(*) from auth.rate_limits";
     assert_eq!(auth.scalar::<i64>(rows).await, 1);
     auth.execute_all("update auth.rate_limits set ends_at = now()").await;
-    auth.sweep().await;
+    auth.sweep_now().await;
     assert_eq!(auth.scalar::<i64>(rows).await, 0);
 }
 
@@ -168,7 +210,7 @@ impl Auth {
         sqlx::query(sql).execute(&self.database.superuser).await.unwrap();
     }
 
-    async fn sweep(&self) {
+    async fn sweep_now(&self) {
         let options = self.database.superuser.connect_options().as_ref().clone();
         let db = sqlx::PgPool::connect_with(options.options([("search_path", "auth")])).await;
         auth_service::sweep(&db.unwrap(), self.service.clock.now()).await.unwrap();

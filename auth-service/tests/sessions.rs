@@ -6,9 +6,13 @@ use ihuman_shared::{
     access::Role,
     testing::{Caller, reason, violations},
 };
+use prost_types::Timestamp;
+use tonic::{Request, Status};
 use uuid::Uuid;
 
 use crate::support::{Auth, EMAIL, bearer, named};
+
+const DAY: i64 = 24 * 60 * 60;
 
 async fn list(
     auth: &Auth,
@@ -20,7 +24,11 @@ async fn list(
     auth.sessions(caller).list_sessions(request).await.unwrap().into_inner()
 }
 
-async fn revoke(auth: &Auth, caller: &Caller, session_id: &str) -> Result<(), tonic::Status> {
+fn seconds(time: Option<Timestamp>) -> i64 {
+    time.unwrap().seconds
+}
+
+async fn revoke(auth: &Auth, caller: &Caller, session_id: &str) -> Result<(), Status> {
     let request = pb::RevokeSessionRequest { session_id: session_id.to_owned() };
     auth.sessions(caller).revoke_session(named("revoke-1", request)).await.map(drop)
 }
@@ -46,6 +54,69 @@ async fn a_list_has_the_live_sessions_of_the_caller_newest_first() {
         third.refresh_token_expire_time.unwrap().seconds
     );
     assert_eq!(sessions[0].create_time, sessions[0].refresh_time);
+    assert_eq!(sessions[0].device, "gRPC for Rust");
+}
+
+#[tokio::test]
+async fn the_last_use_of_a_session_is_its_last_refresh() {
+    let auth = Auth::start_with(&["--trusted-proxies", "127.0.0.0/8"]).await;
+    let (user, first) = auth.person(EMAIL).await;
+    auth.service.clock.advance(TimeDelta::minutes(50));
+    let refresh_token = first.refresh_token.clone();
+    let mut request =
+        Request::new(pb::RefreshTokenRequest { refresh_token, request_id: String::new() });
+    request.metadata_mut().insert("x-forwarded-for", "192.0.2.7".parse().unwrap());
+    let before = list(&auth, &bearer(&user, &first), 0, "").await.sessions;
+
+    auth.auth().refresh_token(request).await.unwrap();
+
+    let after = list(&auth, &bearer(&user, &first), 0, "").await.sessions;
+    assert_eq!(
+        (&*before[0].ip_address, &*before[0].refresh_ip_address),
+        ("127.0.0.1", "127.0.0.1")
+    );
+    assert_eq!((&*after[0].ip_address, &*after[0].refresh_ip_address), ("127.0.0.1", "192.0.2.7"));
+    assert_eq!(before[0].refresh_time, before[0].create_time);
+    assert!(seconds(after[0].refresh_time) >= seconds(after[0].create_time) + 3000);
+}
+
+#[tokio::test]
+async fn no_refresh_makes_a_session_longer_than_it_may_last() {
+    let auth = Auth::start().await;
+    let short = auth.replica_configured(&[], &["--session-max-lifetime", "10d"]).await;
+    let clock = &short.service.clock;
+    let (user, first) = short.person(EMAIL).await;
+    let end = seconds(first.refresh_token_expire_time) + 3 * DAY;
+
+    clock.advance(TimeDelta::days(6));
+    let second = short.refresh(&first.refresh_token, "").await.unwrap();
+    clock.advance(TimeDelta::minutes((4 * 24 - 1) * 60 + 30));
+    let third = short.refresh(&second.refresh_token, "").await.unwrap();
+    let session = list(&short, &bearer(&user, &third), 0, "").await.sessions.remove(0);
+    clock.advance(TimeDelta::minutes(31));
+    let over = short.refresh(&third.refresh_token, "").await.unwrap_err();
+    let dead = short.accepts(&bearer(&user, &third)).await.unwrap_err();
+
+    assert_eq!(seconds(second.refresh_token_expire_time), end);
+    assert!((0..=1).contains(&(end - seconds(third.access_token_expire_time))));
+    assert_eq!((seconds(session.expire_time), seconds(session.latest_expire_time)), (end, end));
+    assert_eq!(reason(&over), Reason::CredentialsExpired);
+    assert_eq!(reason(&dead), Reason::CredentialsExpired);
+}
+
+#[tokio::test]
+async fn a_shorter_lifetime_holds_for_sessions_that_are_open() {
+    let auth = Auth::start().await;
+    let (user, tokens) = auth.person(EMAIL).await;
+    let short = auth.replica_configured(&[], &["--session-max-lifetime", "2d"]).await;
+    short.service.clock.advance(TimeDelta::days(3));
+
+    let refused = short.refresh(&tokens.refresh_token, "").await.unwrap_err();
+    let caller = bearer(&user, &short.login(EMAIL).await);
+    let listed = list(&short, &caller, 0, "").await.sessions;
+
+    assert_eq!(reason(&refused), Reason::CredentialsExpired);
+    assert_eq!(listed.iter().map(|it| it.current).collect::<Vec<_>>(), [true]);
 }
 
 #[tokio::test]
@@ -116,6 +187,67 @@ async fn a_revoked_session_is_over_on_every_replica_within_a_second() {
     record.is_by(&caller);
     assert_eq!(record.request_id, "revoke-1");
     assert_eq!(record.entity, ("session".to_owned(), there.session_id.clone()));
+}
+
+async fn revoke_others(auth: &Auth, caller: &Caller) -> Result<i32, Status> {
+    let request = named("others-1", pb::RevokeOtherSessionsRequest {});
+    let response = auth.sessions(caller).revoke_other_sessions(request).await?;
+    Ok(response.into_inner().revoked_session_count)
+}
+
+#[tokio::test]
+async fn all_other_sessions_are_over_on_every_replica_within_a_second() {
+    let auth = Auth::start().await;
+    let (user, here) = auth.person(EMAIL).await;
+    let others = [auth.login(EMAIL).await, auth.login(EMAIL).await];
+    let ended = auth.login(EMAIL).await;
+    let (stranger, theirs) = auth.person("bob@example.com").await;
+    let replica = auth.replica().await;
+    let caller = bearer(&user, &here);
+    revoke(&auth, &caller, &ended.session_id).await.unwrap();
+
+    let count = revoke_others(&auth, &caller).await.unwrap();
+
+    assert_eq!(count, 2);
+    for other in &others {
+        let lost = bearer(&user, other);
+        let (one, two) = tokio::join!(
+            auth.refuses_within_a_second(&lost),
+            replica.refuses_within_a_second(&lost)
+        );
+        assert_eq!([reason(&one), reason(&two)], [Reason::CredentialsRevoked; 2]);
+        let refresh = auth.refresh(&other.refresh_token, "").await.unwrap_err();
+        assert_eq!(reason(&refresh), Reason::CredentialsRevoked);
+    }
+    assert!(auth.accepts(&caller).await.is_ok());
+    assert!(auth.refresh(&here.refresh_token, "").await.is_ok());
+    assert!(auth.accepts(&bearer(&stranger, &theirs)).await.is_ok());
+    assert_eq!(revoke_others(&auth, &caller).await.unwrap(), 0);
+    let record = auth.audited("session.revoke_others").await;
+    record.is_by(&caller);
+    assert_eq!(record.request_id, "others-1");
+    assert_eq!(record.entity, ("user".to_owned(), user.id));
+    assert_eq!(record.new_values.unwrap()["revoked_sessions"], 2);
+}
+
+#[tokio::test]
+async fn of_sessions_that_end_each_other_at_the_same_time_one_is_left() {
+    let auth = Auth::start().await;
+    let user = auth.register(EMAIL).await;
+    for _ in 0..5 {
+        let tokens = [auth.login(EMAIL).await, auth.login(EMAIL).await];
+        let callers = tokens.each_ref().map(|it| bearer(&user, it));
+
+        let (one, two) =
+            tokio::join!(revoke_others(&auth, &callers[0]), revoke_others(&auth, &callers[1]));
+
+        let (won, lost) = if one.is_ok() { (0, two) } else { (1, one) };
+        assert_eq!(reason(&lost.unwrap_err()), Reason::CredentialsRevoked);
+        let live = list(&auth, &callers[won], 0, "").await.sessions;
+        assert_eq!(live.len(), 1);
+        auth.refuses_within_a_second(&callers[1 - won]).await;
+        auth.auth_as(&callers[won]).logout(pb::LogoutRequest {}).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The public keys, and who makes the private ones.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use futures_util::future::join_all;
 use ihuman_proto::auth::v1 as pb;
 use serde_json::Value;
 use tokio::{
@@ -52,6 +53,17 @@ async fn the_same_keys_are_published_over_rpc_and_http() {
     assert!(head.starts_with("http/1.1 200"));
     assert!(head.contains("cache-control: public, max-age=300"));
     assert!(head.contains("content-type: application/jwk-set+json"));
+}
+
+#[tokio::test]
+async fn requests_that_are_the_first_with_a_key_are_let_in_at_the_same_time() {
+    let auth = Auth::start().await;
+    let (user, tokens) = auth.person(EMAIL).await;
+    let caller = bearer(&user, &tokens);
+
+    let answers = join_all((0..8).map(|_| auth.accepts(&caller))).await;
+
+    assert!(answers.iter().all(Result::is_ok));
 }
 
 fn text(member: &Value, name: &str) -> String {

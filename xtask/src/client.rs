@@ -5,8 +5,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use ihuman_proto::{
     auth::v1::{
-        LoginRequest, LoginResponse, api_key_service_client::ApiKeyServiceClient,
-        auth_service_client::AuthServiceClient, user_service_client::UserServiceClient,
+        LoginRequest, LoginResponse, access_service_client::AccessServiceClient,
+        api_key_service_client::ApiKeyServiceClient, auth_service_client::AuthServiceClient,
+        lock_service_client::LockServiceClient, mfa_service_client::MfaServiceClient,
+        session_service_client::SessionServiceClient,
+        signing_key_service_client::SigningKeyServiceClient,
+        user_service_client::UserServiceClient,
     },
     catalog::v1::{
         audit_service_client::AuditServiceClient, execution_service_client::ExecutionServiceClient,
@@ -110,8 +114,28 @@ impl Clients {
         UserServiceClient::new(self.connect(&self.auth))
     }
 
+    pub(crate) fn access(&self) -> AccessServiceClient<Connection> {
+        AccessServiceClient::new(self.connect(&self.auth))
+    }
+
     pub(crate) fn api_keys(&self) -> ApiKeyServiceClient<Connection> {
         ApiKeyServiceClient::new(self.connect(&self.auth))
+    }
+
+    pub(crate) fn sessions(&self) -> SessionServiceClient<Connection> {
+        SessionServiceClient::new(self.connect(&self.auth))
+    }
+
+    pub(crate) fn mfa(&self) -> MfaServiceClient<Connection> {
+        MfaServiceClient::new(self.connect(&self.auth))
+    }
+
+    pub(crate) fn locks(&self) -> LockServiceClient<Connection> {
+        LockServiceClient::new(self.connect(&self.auth))
+    }
+
+    pub(crate) fn signing_keys(&self) -> SigningKeyServiceClient<Connection> {
+        SigningKeyServiceClient::new(self.connect(&self.auth))
     }
 
     pub(crate) fn skills(&self) -> SkillServiceClient<Connection> {

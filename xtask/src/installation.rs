@@ -75,8 +75,14 @@ impl Installation {
             auth_database_url: url(LoginRole::Auth),
             catalog_database_url: url(LoginRole::Catalog),
             master_key_file: master_key(dir)?,
+            settings: Vec::new(),
         };
         Ok(Self { programs, configuration, dir: dir.to_owned(), state })
+    }
+
+    /// Adds to what the services are configured with.
+    pub(crate) fn configure(&mut self, settings: &[(&'static str, String)]) {
+        self.configuration.settings.extend_from_slice(settings);
     }
 
     /// Starts both services and waits until they are ready.

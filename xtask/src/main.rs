@@ -1,5 +1,6 @@
 //! `cargo xtask`: what a developer types.
 
+mod bench;
 mod ci;
 mod client;
 mod demo;
@@ -44,6 +45,9 @@ enum Command {
     Dev(dev::Options),
     /// Tell the story of one skill, step by step, and check each.
     Demo(demo::Options),
+    /// Measure on this machine.
+    #[command(subcommand)]
+    Bench(bench::Options),
     /// Carry out executions of the sample skills.
     Worker(worker::Options),
     /// Run every test, with a throw-away PostgreSQL.
@@ -90,6 +94,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Dev(options) => dev::run(options).await?,
         Command::Worker(options) => worker::run(options).await?,
         Command::Demo(options) => demo::run(options).await?,
+        Command::Bench(options) => return bench::run(options).await,
         Command::Test { .. } => return test::run(&arguments_of("test")).await,
         Command::Migrate => migrate::run().await?,
         Command::Prepare { check } => prepare::run(check).await?,

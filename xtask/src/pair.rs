@@ -110,6 +110,8 @@ pub(crate) struct Configuration {
     pub(crate) catalog_database_url: String,
     /// The file with the master key.
     pub(crate) master_key_file: PathBuf,
+    /// Whatever else the services are told.
+    pub(crate) settings: Vec<(&'static str, String)>,
 }
 
 impl Configuration {
@@ -133,13 +135,14 @@ impl Configuration {
         database_url: &str,
         (port, admin_port): (u16, u16),
     ) -> Service {
-        let environment = HashMap::from([
+        let mut environment = HashMap::from([
             ("DATABASE_URL", database_url.to_owned()),
             ("LISTEN", format!("127.0.0.1:{port}")),
             ("ADMIN_LISTEN", format!("127.0.0.1:{admin_port}")),
             ("IHUMAN_MASTER_KEY_FILE", self.master_key_file.display().to_string()),
             ("LOG_FORMAT", "pretty".to_owned()),
         ]);
+        environment.extend(self.settings.iter().cloned());
         Service { name, colour, program: program.to_owned(), environment }
     }
 }

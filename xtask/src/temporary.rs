@@ -86,8 +86,16 @@ pub(crate) struct Services {
 impl Services {
     /// Builds and starts all of it.
     pub(crate) async fn start() -> Result<Self> {
+        Self::start_with(false, &[]).await
+    }
+
+    /// The same, with optimizations if wanted, and configured further.
+    pub(crate) async fn start_with(
+        release: bool,
+        settings: &[(&'static str, String)],
+    ) -> Result<Self> {
         println!("Starting a pair of services for this run");
-        let programs = Programs::build(false).await?;
+        let programs = Programs::build(release).await?;
         let directory = Directory::create()?;
         let server = Server::throw_away()?;
         let database = Database::create(&server).await?;
@@ -99,6 +107,7 @@ impl Services {
         let dir = directory.path();
         let mut installation =
             Installation::set_up(programs, &server, &database.options, dir, state).await?;
+        installation.configure(settings);
         let ports = Ports::free()?;
         let pair = installation.start(ports, &Logs::Directory(dir.to_owned())).await?;
         if installation.administrator(ports).await? != Admin::New {

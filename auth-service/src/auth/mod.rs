@@ -25,6 +25,8 @@ use ihuman_shared::{
 use serde_json::json;
 use uuid::Uuid;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use self::tokens::RefreshToken;
 pub(crate) use self::{
     challenge::begin_passkey_login,
     complete::complete_login,

@@ -137,7 +137,7 @@ async fn renew(
     let old = json!({"auth_time": session.auth_time, "amr": session.amr});
     let session =
         sessions::store::update_authenticated(&mut tx, session_id, Some(now), amr).await?;
-    let token = context.tokens.issue_access(&user, &session, now)?;
+    let token = context.tokens.issue_access(&user, &session, session.expires_at, now)?;
     let new = json!({"auth_time": session.auth_time, "amr": session.amr});
     let change = Change::changed("session.reauthenticate", "session", session_id, old, new);
     audit::record(&mut tx, &actor, change).await?;

@@ -57,10 +57,12 @@ pub(crate) async fn refresh(
         tx.commit().await?;
         return Err(Error::Unauthenticated(Reason::RefreshTokenReused));
     }
-    if row.expires_at <= now || session.expires_at <= now {
+    // The last of the three is new when the configured lifetime is.
+    let end = context.tokens.session_end(session.created_at);
+    if row.expires_at.min(session.expires_at).min(end) <= now {
         return Err(Error::Unauthenticated(Reason::CredentialsExpired));
     }
-    let tokens = rotate(&mut tx, context, &user, &session, &hash, request_id).await?;
+    let tokens = rotate(&mut tx, context, &user, &session, &hash, request_id, origin).await?;
     let (old, new) = (
         json!({"expire_time": session.expires_at}),
         json!({"expire_time": tokens.refresh_token_expires_at}),
@@ -103,10 +105,11 @@ async fn rotate(
     session: &Session,
     used_hash: &[u8],
     request_id: Option<Uuid>,
+    origin: &Origin,
 ) -> Result<Tokens> {
     let (session_id, now) = (session.session_id, context.now());
     let successor = RefreshToken::generate()?;
-    let expires_at = context.tokens.refresh_expiry(now);
+    let expires_at = context.tokens.successor_expiry(session.created_at, now);
     // Without a request_id no retry can be told from a theft.
     let sealed = match request_id {
         Some(_) => Some(context.tokens.seal_successor(session_id, &successor)?),
@@ -118,7 +121,8 @@ async fn rotate(
         return Err(Error::Conflict);
     }
     store::insert(conn, &successor.hash(), session_id, expires_at).await?;
-    sessions::store::update_refreshed(conn, session_id, now, expires_at).await?;
+    let ip_address = origin.ip_address;
+    sessions::store::update_refreshed(conn, session_id, now, expires_at, ip_address).await?;
     context.tokens.issue(user, session, successor, expires_at, now)
 }
 

@@ -12,7 +12,7 @@ use ihuman_shared::{
     credentials::Proof,
     error::{self, Reason},
     idempotency::Key,
-    parse,
+    parse::{self, Fields},
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -50,15 +50,8 @@ impl AuthService for Auth {
         request: Request<pb::RegisterRequest>,
     ) -> Result<Response<pb::RegisterResponse>, Status> {
         let origin = Origin::of(&request);
-        let mut request = request.into_inner();
-        // Taken out, so that no hash of it is stored with the key.
-        let password = Candidate::parse("password", take(&mut request.password))?;
-        let key = Key::of(Uuid::nil(), "Register", &request.request_id, &request)?;
-        let email = Email::parse("email", request.email)?;
-        let display_name = DisplayName::parse("display_name", request.display_name)?;
-        let password = password.of(Owner::new(&email, &display_name))?;
+        let (registration, key) = registration(request.into_inner())?;
 
-        let registration = Registration { email, password, display_name };
         let user = super::register(&self.0, registration, key, &origin).await?;
 
         Ok(Response::new(pb::RegisterResponse { user: Some(user.into()) }))
@@ -69,11 +62,7 @@ impl AuthService for Auth {
         request: Request<pb::LoginRequest>,
     ) -> Result<Response<pb::LoginResponse>, Status> {
         let origin = Origin::of(&request);
-        let request = request.into_inner();
-        let email = Email::parse("email", request.email)?;
-        let attempt = Attempt::parse("password", request.password)?;
-        let device = DeviceToken::parse("device_token", request.device_token)?;
-        let credentials = Credentials { email, attempt, device };
+        let credentials = credentials(request.into_inner())?;
 
         let logged_in = super::login(&self.0, &credentials, &origin).await?;
 
@@ -235,6 +224,36 @@ fn totp(code: &str) -> Result<FactorProof> {
 
 fn recovery_code(code: &str) -> Result<FactorProof> {
     RecoveryCode::parse("recovery_code", code).map(FactorProof::RecoveryCode)
+}
+
+fn registration(mut request: pb::RegisterRequest) -> Result<(Registration, Option<Key>)> {
+    let mut fields = Fields::default();
+    // Taken out, so that no hash of it is stored with the key.
+    let password = take(&mut request.password);
+    let key = Key::of(Uuid::nil(), "Register", &request.request_id, &request);
+    let email = fields.take(Email::parse("email", request.email));
+    let password = fields.take(Candidate::parse("password", password));
+    let display_name = fields.take(DisplayName::parse("display_name", request.display_name));
+    let key = fields.take(key);
+    let password = match (&email, &display_name, password) {
+        (Some(email), Some(display_name), Some(password)) => {
+            fields.take(password.of(Owner::new(email, display_name)))
+        }
+        _ => None,
+    };
+    fields.finish((|| {
+        let registration =
+            Registration { email: email?, password: password?, display_name: display_name? };
+        Some((registration, key?))
+    })())
+}
+
+fn credentials(request: pb::LoginRequest) -> Result<Credentials> {
+    let mut fields = Fields::default();
+    let email = fields.take(Email::parse("email", request.email));
+    let attempt = fields.take(Attempt::parse("password", request.password));
+    let device = fields.take(DeviceToken::parse("device_token", request.device_token));
+    fields.finish((|| Some(Credentials { email: email?, attempt: attempt?, device: device? }))())
 }
 
 fn passkey(message: pb::PasskeyAssertion) -> Result<FactorProof> {

@@ -44,6 +44,7 @@ pub(crate) struct TokenIssuer {
     audience: String,
     access_lifetime: TimeDelta,
     refresh_lifetime: TimeDelta,
+    session_lifetime: TimeDelta,
     successors: Sealer,
 }
 
@@ -82,13 +83,29 @@ impl TokenIssuer {
             audience: platform.tokens().jwt_audience.clone(),
             access_lifetime: lifetime(config.jwt_expires_in),
             refresh_lifetime: lifetime(config.jwt_refresh_expires_in),
+            session_lifetime: lifetime(config.session_max_lifetime),
             successors: Sealer::new(&platform.master_key, SUCCESSORS),
         }
     }
 
-    /// When a refresh token that is issued now expires.
+    /// When the first refresh token of a session that is opened now expires.
     pub(crate) fn refresh_expiry(&self, now: DateTime<Utc>) -> DateTime<Utc> {
-        now + self.refresh_lifetime
+        self.successor_expiry(now, now)
+    }
+
+    /// When a refresh token that is issued now expires, in a session that was opened
+    /// at `opened_at`: no later than the session ends.
+    pub(crate) fn successor_expiry(
+        &self,
+        opened_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> DateTime<Utc> {
+        (now + self.refresh_lifetime).min(self.session_end(opened_at))
+    }
+
+    /// When a session that was opened at `opened_at` ends, however often it is refreshed.
+    pub(crate) fn session_end(&self, opened_at: DateTime<Utc>) -> DateTime<Utc> {
+        opened_at + self.session_lifetime
     }
 
     /// The tokens of `session`: `refresh_token`, and an access token with what
@@ -101,7 +118,7 @@ impl TokenIssuer {
         refresh_token_expires_at: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<Tokens> {
-        let access_token = self.issue_access(user, session, now)?;
+        let access_token = self.issue_access(user, session, refresh_token_expires_at, now)?;
         Ok(Tokens {
             session_id: session.session_id,
             access_token: access_token.text,
@@ -111,14 +128,17 @@ impl TokenIssuer {
         })
     }
 
-    /// An access token of `session` with what `user` may do now.
+    /// An access token of `session`, which ends at `session_ends_at`, with what `user`
+    /// may do now.
     pub(crate) fn issue_access(
         &self,
         user: &User,
         session: &Session,
+        session_ends_at: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<AccessToken> {
-        let expires_at = now + self.access_lifetime;
+        // No access token outlives its session.
+        let expires_at = (now + self.access_lifetime).min(session_ends_at);
         let claims = Claims {
             iss: self.issuer.clone(),
             aud: self.audience.clone(),

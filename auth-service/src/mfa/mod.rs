@@ -6,7 +6,7 @@ mod recovery;
 mod reset;
 pub(crate) mod rpc;
 pub(crate) mod store;
-mod totp;
+pub(crate) mod totp;
 
 use chrono::TimeDelta;
 use ihuman_shared::{

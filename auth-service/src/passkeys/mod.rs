@@ -6,6 +6,8 @@ mod authenticator_data;
 mod cbor;
 mod challenge;
 mod client_data;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod options;
 mod parse;
 mod proof;

@@ -6,7 +6,7 @@ pub(crate) mod rpc;
 mod store;
 mod watch;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use ihuman_shared::{Result, notifications::Channel};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -46,8 +46,23 @@ pub(crate) async fn insert(
             ("api_key_change", api_key_id, Some(version))
         }
     };
-    let expires_at = context.now() + context.access_lifetime() + MARGIN;
+    let expires_at = expires_at(context);
     let revocation = store::NewRevocation { kind, subject_id, token_version, expires_at };
     store::insert(conn, revocation).await?;
     store::notify(conn, Channel::Revocations.name()).await
+}
+
+/// The same for every access token of many sessions.
+pub(crate) async fn insert_sessions(
+    conn: &mut PgConnection,
+    context: &Context,
+    session_ids: &[Uuid],
+) -> Result<()> {
+    store::insert_sessions(conn, session_ids, expires_at(context)).await?;
+    store::notify(conn, Channel::Revocations.name()).await
+}
+
+/// When every token that is issued now has expired by itself.
+fn expires_at(context: &Context) -> DateTime<Utc> {
+    context.now() + context.access_lifetime() + MARGIN
 }

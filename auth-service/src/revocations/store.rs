@@ -90,6 +90,25 @@ pub(crate) async fn insert(conn: &mut PgConnection, new: NewRevocation) -> Resul
     Ok(())
 }
 
+pub(crate) async fn insert_sessions(
+    conn: &mut PgConnection,
+    session_ids: &[Uuid],
+    expires_at: DateTime<Utc>,
+) -> Result<()> {
+    let revocation_ids: Vec<Uuid> = session_ids.iter().map(|_| Uuid::now_v7()).collect();
+    sqlx::query!(
+        "insert into revocations (revocation_id, kind, subject_id, expires_at)
+         select revocation_id, 'session', session_id, $3
+         from unnest($1::uuid[], $2::uuid[]) as it (revocation_id, session_id)",
+        &revocation_ids,
+        session_ids,
+        expires_at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Sends a hint at the commit. PostgreSQL sends equal ones of a transaction once.
 pub(crate) async fn notify(conn: &mut PgConnection, channel: &str) -> Result<()> {
     sqlx::query!("select pg_notify($1, '')", channel).execute(conn).await?;

@@ -1,5 +1,6 @@
 //! Sessions: where an account is logged in, and how that ends.
 
+mod device;
 pub(crate) mod rpc;
 pub(crate) mod store;
 
@@ -8,6 +9,7 @@ use ihuman_shared::{
     Error, Result,
     access::Principal,
     audit::{self, Actor, Change},
+    error::Reason,
     page::Page,
 };
 use serde_json::json;
@@ -28,7 +30,10 @@ pub(crate) async fn list(
 ) -> Result<(Vec<Session>, String)> {
     let mut conn = context.db.acquire().await?;
     let (user_id, now) = (caller.user_id, context.now());
-    let sessions = store::list_live(&mut conn, user_id, now, page.after, page.limit()).await?;
+    // A lifetime that was shortened since counts too.
+    let opened_after = now - context.session_lifetime();
+    let (after, limit) = (page.after, page.limit());
+    let sessions = store::list_live(&mut conn, user_id, now, opened_after, after, limit).await?;
     page.cut(sessions, |last| last.session_id)
 }
 
@@ -43,6 +48,27 @@ pub(crate) async fn revoke(context: &Context, caller: &Principal, session_id: Uu
     }
     tx.commit().await?;
     Ok(())
+}
+
+/// Ends every live session of the caller's but the one that asks; returns how many.
+pub(crate) async fn revoke_others(context: &Context, caller: &Principal) -> Result<i32> {
+    let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
+    let (user_id, now) = (caller.user_id, context.now());
+    let mut tx = context.db.begin().await?;
+    let mut sessions = store::lock_live(&mut tx, user_id, now).await?;
+    // Of two sessions that end each other at the same time, one does: the second
+    // finds itself ended.
+    let own = sessions.iter().position(|it| *it == session_id);
+    sessions.remove(own.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?);
+    if !sessions.is_empty() {
+        store::revoke_many(&mut tx, &sessions, now).await?;
+        revocations::insert_sessions(&mut tx, context, &sessions).await?;
+        let new = json!({"revoked_sessions": sessions.len()});
+        let change = Change::created("session.revoke_others", "user", user_id, new);
+        audit::record(&mut tx, &Actor::from(caller), change).await?;
+    }
+    tx.commit().await?;
+    Ok(i32::try_from(sessions.len()).unwrap_or(i32::MAX))
 }
 
 /// Ends a locked session and every token of it, and records that as `action`.

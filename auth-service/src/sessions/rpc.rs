@@ -1,6 +1,6 @@
 //! `ihuman.auth.v1.SessionService`.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use ihuman_proto::auth::v1::{
     self as pb,
@@ -10,7 +10,7 @@ use ihuman_shared::{access::Principal, page::Page, parse};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::Session;
+use super::{Session, device};
 use crate::{context::Context, limits};
 
 /// The service behind its limits.
@@ -34,8 +34,20 @@ impl SessionService for Sessions {
 
         let (sessions, next_page_token) = super::list(&self.0, &caller, page).await?;
 
-        let sessions = sessions.into_iter().map(|it| message(it, caller.session_id())).collect();
+        let message = |it| message(&self.0, it, caller.session_id());
+        let sessions = sessions.into_iter().map(message).collect();
         Ok(Response::new(pb::ListSessionsResponse { sessions, next_page_token }))
+    }
+
+    async fn revoke_other_sessions(
+        &self,
+        request: Request<pb::RevokeOtherSessionsRequest>,
+    ) -> Result<Response<pb::RevokeOtherSessionsResponse>, Status> {
+        let caller = Principal::of(&request)?;
+
+        let revoked_session_count = super::revoke_others(&self.0, &caller).await?;
+
+        Ok(Response::new(pb::RevokeOtherSessionsResponse { revoked_session_count }))
     }
 
     async fn revoke_session(
@@ -51,13 +63,19 @@ impl SessionService for Sessions {
     }
 }
 
-fn message(session: Session, current: Option<Uuid>) -> pb::Session {
+fn message(context: &Context, session: Session, current: Option<Uuid>) -> pb::Session {
+    let text = |it: Option<IpAddr>| it.map(|it| it.to_string()).unwrap_or_default();
+    // A session may have expired later before the configured lifetime was shortened.
+    let end = context.tokens.session_end(session.created_at);
     pb::Session {
         id: session.session_id.to_string(),
         create_time: Some(parse::timestamp(session.created_at)),
         refresh_time: Some(parse::timestamp(session.refreshed_at)),
-        expire_time: Some(parse::timestamp(session.expires_at)),
-        ip_address: session.ip_address.map(|it| it.to_string()).unwrap_or_default(),
+        expire_time: Some(parse::timestamp(session.expires_at.min(end))),
+        latest_expire_time: Some(parse::timestamp(end)),
+        ip_address: text(session.ip_address),
+        refresh_ip_address: text(session.refresh_ip_address),
+        device: device::label(&session.user_agent),
         user_agent: session.user_agent,
         current: current == Some(session.session_id),
     }

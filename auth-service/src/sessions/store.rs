@@ -19,6 +19,8 @@ pub(crate) struct Session {
     pub(crate) revoked_at: Option<DateTime<Utc>>,
     pub(crate) ip_address: Option<IpAddr>,
     pub(crate) user_agent: String,
+    /// Where it was refreshed from last; where it was opened from, until it is.
+    pub(crate) refresh_ip_address: Option<IpAddr>,
     pub(crate) created_at: DateTime<Utc>,
 }
 
@@ -39,7 +41,8 @@ pub(crate) async fn insert(conn: &mut PgConnection, new: NewSession<'_>) -> Resu
                user_agent, created_at, amr)
            values ($1, $2, $3, $3, $4, $5, $6, $3, $7)
            returning session_id, user_id, auth_time, amr, refreshed_at, expires_at, revoked_at,
-               ip_address as "ip_address: IpAddr", user_agent, created_at"#,
+               ip_address as "ip_address: IpAddr", user_agent,
+               coalesce(refresh_ip_address, ip_address) as "refresh_ip_address: IpAddr", created_at"#,
         new.session_id,
         new.user_id,
         new.auth_time,
@@ -58,7 +61,8 @@ pub(crate) async fn lock(conn: &mut PgConnection, session_id: Uuid) -> Result<Op
     let session = sqlx::query_as!(
         Session,
         r#"select session_id, user_id, auth_time, amr, refreshed_at, expires_at, revoked_at,
-               ip_address as "ip_address: IpAddr", user_agent, created_at
+               ip_address as "ip_address: IpAddr", user_agent,
+               coalesce(refresh_ip_address, ip_address) as "refresh_ip_address: IpAddr", created_at
            from sessions where session_id = $1 for update"#,
         session_id,
     )
@@ -67,26 +71,29 @@ pub(crate) async fn lock(conn: &mut PgConnection, session_id: Uuid) -> Result<Op
     Ok(session)
 }
 
-/// Those neither revoked nor expired, newest first: the ids are UUIDv7, so they
-/// sort by time.
+/// Those neither revoked nor expired that were opened after `opened_after`, newest
+/// first: the ids are UUIDv7, so they sort by time.
 pub(crate) async fn list_live(
     conn: &mut PgConnection,
     user_id: Uuid,
     now: DateTime<Utc>,
+    opened_after: DateTime<Utc>,
     after: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<Session>> {
     let sessions = sqlx::query_as!(
         Session,
         r#"select session_id, user_id, auth_time, amr, refreshed_at, expires_at, revoked_at,
-               ip_address as "ip_address: IpAddr", user_agent, created_at
+               ip_address as "ip_address: IpAddr", user_agent,
+               coalesce(refresh_ip_address, ip_address) as "refresh_ip_address: IpAddr", created_at
            from sessions
-           where user_id = $1 and revoked_at is null and expires_at > $2
-               and ($3::uuid is null or session_id < $3)
+           where user_id = $1 and revoked_at is null and expires_at > $2 and created_at > $3
+               and ($4::uuid is null or session_id < $4)
            order by session_id desc
-           limit $4"#,
+           limit $5"#,
         user_id,
         now,
+        opened_after,
         after,
         limit,
     )
@@ -100,12 +107,15 @@ pub(crate) async fn update_refreshed(
     session_id: Uuid,
     refreshed_at: DateTime<Utc>,
     expires_at: DateTime<Utc>,
+    ip_address: Option<IpAddr>,
 ) -> Result<()> {
     sqlx::query!(
-        "update sessions set refreshed_at = $2, expires_at = $3 where session_id = $1",
+        "update sessions set refreshed_at = $2, expires_at = $3, refresh_ip_address = $4
+         where session_id = $1",
         session_id,
         refreshed_at,
         expires_at,
+        ip_address as Option<IpAddr>,
     )
     .execute(conn)
     .await?;
@@ -137,7 +147,8 @@ pub(crate) async fn update_authenticated(
         Session,
         r#"update sessions set auth_time = coalesce($2, auth_time), amr = $3 where session_id = $1
            returning session_id, user_id, auth_time, amr, refreshed_at, expires_at, revoked_at,
-               ip_address as "ip_address: IpAddr", user_agent, created_at"#,
+               ip_address as "ip_address: IpAddr", user_agent,
+               coalesce(refresh_ip_address, ip_address) as "refresh_ip_address: IpAddr", created_at"#,
         session_id,
         auth_time,
         amr as &[&str],
@@ -155,6 +166,40 @@ pub(crate) async fn revoke(
     sqlx::query!(
         "update sessions set revoked_at = $2 where session_id = $1 and revoked_at is null",
         session_id,
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The live sessions of a user, which nobody else changes until the transaction
+/// ends. Locked in the order of their ids, so that two who lock them wait for each
+/// other and not both at once.
+pub(crate) async fn lock_live(
+    conn: &mut PgConnection,
+    user_id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Vec<Uuid>> {
+    let sessions = sqlx::query_scalar!(
+        "select session_id from sessions
+         where user_id = $1 and revoked_at is null and expires_at > $2
+         order by session_id
+         for update",
+        user_id,
+        now,
+    );
+    Ok(sessions.fetch_all(conn).await?)
+}
+
+pub(crate) async fn revoke_many(
+    conn: &mut PgConnection,
+    session_ids: &[Uuid],
+    now: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query!(
+        "update sessions set revoked_at = $2 where session_id = any($1)",
+        session_ids,
         now,
     )
     .execute(conn)

@@ -49,14 +49,13 @@ pub(crate) async fn list(
     query: Option<Query>,
     page: Page<Uuid>,
 ) -> Result<(Vec<User>, String)> {
-    let mut conn = context.db.acquire().await?;
+    let mut tx = context.db.begin_with(store::READ).await?;
     let (after, limit) = (page.after, page.limit());
     let users = match query {
-        Some(query) => {
-            store::search::search(&mut conn, query.as_str(), filter, after, limit).await?
-        }
-        None => store::list(&mut conn, filter, after, limit).await?,
+        Some(query) => store::search::search(&mut tx, query.as_str(), filter, after, limit).await?,
+        None => store::list(&mut tx, filter, after, limit).await?,
     };
+    tx.commit().await?;
     page.cut(users, |last| last.user_id)
 }
 

@@ -34,6 +34,12 @@ pub(crate) enum State {
     Deleted,
 }
 
+/// Begins the transaction that accounts are listed in. Each list is planned for the
+/// filters that are set: one plan for all would use no index of theirs. Accounts are few
+/// enough to be in memory, where a page costs the same wherever it is.
+pub(crate) const READ: &str = "begin read only; set local plan_cache_mode = 'force_custom_plan'; \
+     set local random_page_cost = 1.1";
+
 #[derive(Clone, Debug)]
 pub(crate) struct User {
     pub(crate) user_id: Uuid,

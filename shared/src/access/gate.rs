@@ -95,14 +95,17 @@ impl Gate {
     }
 
     async fn authenticate(&self, parts: &mut Parts, failures: Subject) -> Result<Proof> {
-        // Failures count against the address, so that guessing is bounded too.
+        // Failures count against the address, so that guessing is bounded too; but what
+        // is good must not suffer from a stranger behind the same address, unless it
+        // costs a look-up to know that it is.
         let quota = self.0.rate_limit.quota(failures);
-        if let Some(standing) = self.0.rate_limit.used_up(failures, quota) {
-            admitted(parts, standing)?;
-        }
-        let proved = match Presented::in_headers(&parts.headers) {
-            Ok(presented) => self.0.authenticator.authenticate(presented).await,
-            Err(error) => Err(error),
+        let used_up = self.0.rate_limit.used_up(failures, quota);
+        let proved = match (Presented::in_headers(&parts.headers), used_up) {
+            (Ok(it), Some(standing)) if self.0.authenticator.costs_look_up(it) => {
+                return Err(refused(parts, standing));
+            }
+            (Ok(presented), _) => self.0.authenticator.authenticate(presented).await,
+            (Err(error), _) => Err(error),
         };
         if let Err(error @ Error::Unauthenticated(_)) = &proved {
             metrics::counter!("ihuman_unauthenticated_total", "reason" => crate::error::name(error.reason()))
@@ -147,11 +150,16 @@ impl Gate {
 
 /// Leaves the standing with the request, for its answer.
 fn admitted(parts: &mut Parts, standing: Standing) -> Result<()> {
-    parts.extensions.insert(standing);
-    match standing.allowed {
-        true => Ok(()),
-        false => Err(Error::RateLimited { retry_after: standing.resets_in }),
+    if !standing.allowed {
+        return Err(refused(parts, standing));
     }
+    parts.extensions.insert(standing);
+    Ok(())
+}
+
+fn refused(parts: &mut Parts, standing: Standing) -> Error {
+    parts.extensions.insert(standing);
+    Error::RateLimited { retry_after: standing.resets_in }
 }
 
 fn subject(caller: &Principal) -> Subject {

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     str::FromStr,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
+use tokio::sync::Mutex as AsyncMutex;
 use uuid::Uuid;
 
 use super::{CREDENTIAL_MAX, Proof, store};
@@ -139,7 +140,7 @@ pub(super) struct TokenVerifier {
     validation: Validation,
     // By kid; the one shared secret has none.
     keys: RwLock<HashMap<Option<String>, DecodingKey>>,
-    reloads: Throttle,
+    reloads: AsyncMutex<Throttle>,
     // By SHA-256 of the token.
     verified: Cache<[u8; 32], Arc<Verified>>,
     has_shared_secret: bool,
@@ -154,20 +155,12 @@ impl TokenVerifier {
             Some(_) => Algorithm::HS256,
             None => Algorithm::EdDSA,
         };
-        let mut validation = Validation::new(algorithm);
-        validation.set_issuer(&[&config.jwt_issuer]);
-        validation.set_audience(&[&config.jwt_audience]);
-        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        validation.validate_nbf = true;
-        // Times are compared by the clock of the service, in `Verified::check`.
-        validation.validate_exp = false;
-
         let shared_secret = config.jwt_secret.as_ref();
         let keys = shared_secret.map(|it| (None, DecodingKey::from_secret(it.0.as_bytes())));
         TokenVerifier {
-            validation,
+            validation: validation(algorithm, &config.jwt_issuer, &config.jwt_audience),
             keys: RwLock::new(keys.into_iter().collect()),
-            reloads: Throttle::default(),
+            reloads: AsyncMutex::default(),
             verified: Cache::new(VERIFIED_MAX),
             has_shared_secret: shared_secret.is_some(),
             db,
@@ -229,19 +222,12 @@ impl TokenVerifier {
     }
 
     async fn verify_signature(&self, token: &str) -> Result<Verified> {
-        let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
-        if header.typ.as_deref() != Some(TYPE) {
-            return Err(invalid());
-        }
-        let key = match self.key(&header.kid) {
+        let kid = kid(token)?;
+        let key = match self.key(&kid) {
             Some(key) => key,
-            None => {
-                self.reload_at_times().await?;
-                self.key(&header.kid).ok_or_else(invalid)?
-            }
+            None => self.newer_key(&kid).await?,
         };
-        let decoded = jsonwebtoken::decode::<Claims>(token, &key, &self.validation);
-        Verified::of(decoded.map_err(|_| invalid())?.claims).ok_or_else(invalid)
+        decode(token, &key, &self.validation)
     }
 
     fn key(&self, kid: &Option<String>) -> Option<DecodingKey> {
@@ -250,22 +236,53 @@ impl TokenVerifier {
 
     /// A key may be newer than our copy; but strangers must not make us ask the
     /// database at each request.
-    async fn reload_at_times(&self) -> Result<()> {
-        if self.reloads.allows(Instant::now()) { self.reload().await } else { Ok(()) }
+    async fn newer_key(&self, kid: &Option<String>) -> Result<DecodingKey> {
+        // Who comes while the keys are being read waits for what is found.
+        let mut reloads = self.reloads.lock().await;
+        if self.key(kid).is_none() && reloads.allows(Instant::now()) {
+            self.reload().await?;
+        }
+        self.key(kid).ok_or_else(invalid)
     }
+}
+
+/// What every token must say, whoever signed it.
+pub(super) fn validation(algorithm: Algorithm, issuer: &str, audience: &str) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.set_issuer(&[issuer]);
+    validation.set_audience(&[audience]);
+    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    validation.validate_nbf = true;
+    // Times are compared by the clock of the service, in `Verified::check`.
+    validation.validate_exp = false;
+    validation
+}
+
+/// The key that an access token names; none for the one shared secret.
+pub(super) fn kid(token: &str) -> Result<Option<String>> {
+    let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
+    if header.typ.as_deref() != Some(TYPE) {
+        return Err(invalid());
+    }
+    Ok(header.kid)
+}
+
+/// What a token says that was signed with `key`.
+pub(super) fn decode(token: &str, key: &DecodingKey, validation: &Validation) -> Result<Verified> {
+    let decoded = jsonwebtoken::decode::<Claims>(token, key, validation);
+    Verified::of(decoded.map_err(|_| invalid())?.claims).ok_or_else(invalid)
 }
 
 /// Allows something once in [`RELOAD_EVERY`].
 #[derive(Default)]
-struct Throttle(Mutex<Option<Instant>>);
+struct Throttle(Option<Instant>);
 
 impl Throttle {
-    fn allows(&self, now: Instant) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_some_and(|it| now.saturating_duration_since(it) < RELOAD_EVERY) {
+    fn allows(&mut self, now: Instant) -> bool {
+        if self.0.is_some_and(|it| now.saturating_duration_since(it) < RELOAD_EVERY) {
             return false;
         }
-        *last = Some(now);
+        self.0 = Some(now);
         true
     }
 }
@@ -321,8 +338,8 @@ mod tests {
 
     #[test]
     fn however_many_unknown_keys_are_named_the_keys_are_read_once_a_second() {
-        let (throttle, now) = (Throttle::default(), Instant::now());
-        let allowed = |at_ms: u64| throttle.allows(now + Duration::from_millis(at_ms));
+        let (mut throttle, now) = (Throttle::default(), Instant::now());
+        let mut allowed = |at_ms: u64| throttle.allows(now + Duration::from_millis(at_ms));
 
         let allowed = (0..3000).filter(|it| allowed(*it)).count();
 

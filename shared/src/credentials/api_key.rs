@@ -204,19 +204,11 @@ impl ApiKeyVerifier {
         now: DateTime<Utc>,
     ) -> Result<Proof> {
         let key = ApiKey::parse(text).ok_or_else(|| unauthenticated(Reason::CredentialsInvalid))?;
-        let digest: [u8; 32] =
-            digest(&SHA256, text.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes");
-
-        let remembered = self.verified.get(&digest);
-        let current = |it: &Arc<Verified>| {
-            !revocations.changed_since(it.proof.user_id, it.read_at)
-                && !revocations.api_key_changed(key.id, it.version)
-        };
-        let verified = match remembered.filter(current) {
+        let verified = match self.remembered(text, key.id, revocations) {
             Some(verified) => verified,
             None => {
                 let verified = Arc::new(self.look_up(&key).await?);
-                self.verified.insert(digest, Arc::clone(&verified));
+                self.verified.insert(fingerprint(text), Arc::clone(&verified));
                 verified
             }
         };
@@ -226,6 +218,20 @@ impl ApiKeyVerifier {
             return Err(unauthenticated(Reason::CredentialsExpired));
         }
         Ok(verified.proof.clone())
+    }
+
+    /// Whether `text` must be looked up before anything can be said of it.
+    pub(super) fn costs_look_up(&self, text: &str, revocations: &Revocations) -> bool {
+        let key = ApiKey::parse(text);
+        key.is_some_and(|it| self.remembered(text, it.id, revocations).is_none())
+    }
+
+    /// What was verified before, unless it has changed since.
+    fn remembered(&self, text: &str, id: Uuid, revocations: &Revocations) -> Option<Arc<Verified>> {
+        self.verified.get(&fingerprint(text)).filter(|it| {
+            !revocations.changed_since(it.proof.user_id, it.read_at)
+                && !revocations.api_key_changed(id, it.version)
+        })
     }
 
     async fn look_up(&self, key: &ApiKey) -> Result<Verified> {
@@ -265,6 +271,10 @@ impl ApiKeyVerifier {
         };
         Ok(Verified { proof, version: row.version, expires_at, read_at })
     }
+}
+
+fn fingerprint(text: &str) -> [u8; 32] {
+    digest(&SHA256, text.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 fn unauthenticated(reason: Reason) -> Error {

@@ -2,6 +2,7 @@
 
 mod caller;
 mod database;
+pub mod fuzz;
 mod matrix;
 mod service;
 

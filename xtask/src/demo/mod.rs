@@ -1,14 +1,16 @@
-//! `cargo xtask demo`: the story of one skill, from its author's registration to the audit trail.
+//! `cargo xtask demo`: a story that is told step by step, each of which is checked.
 
-mod story;
+mod identity;
+mod skill;
+mod stage;
 mod telling;
 
 use std::env;
 
 use anyhow::{Context, Result, anyhow};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use self::story::Story;
+use self::stage::Stage;
 use crate::{
     client::{Clients, explain},
     http,
@@ -21,6 +23,9 @@ use crate::{
 /// Which services to tell it with.
 #[derive(Args)]
 pub(crate) struct Options {
+    /// What it is about.
+    #[arg(long, value_enum, default_value_t)]
+    story: Story,
     /// auth-service; with IHUMAN_ADMIN_EMAIL and IHUMAN_ADMIN_PASSWORD in the environment.
     #[arg(long, value_name = "URL", requires = "target_catalog")]
     target_auth: Option<String>,
@@ -29,9 +34,20 @@ pub(crate) struct Options {
     target_catalog: Option<String>,
 }
 
+/// What it is about.
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Story {
+    /// A skill: published, run on a worker, watched to its end.
+    #[default]
+    Skill,
+    /// An account: second factors, locks, API keys, signing keys, revocation.
+    Identity,
+}
+
 /// Tells the story; an error says what was expected and is not so.
 pub(crate) async fn run(options: Options) -> Result<()> {
     let mut own = None;
+    let story = options.story;
     let target = match target(options).await? {
         Some(target) => target,
         None => Target::of(own.insert(Services::start().await?)),
@@ -42,7 +58,11 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         .await
         .map_err(|status| anyhow!(explain(&status)))
         .with_context(|| format!("{} cannot log in", target.admin_email))?;
-    Story::new(clients, admin, target.catalog_url).tell().await?;
+    let stage = Stage::new(clients, admin, target.catalog_url);
+    match story {
+        Story::Skill => skill::Story { stage }.tell().await?,
+        Story::Identity => identity::Story { stage }.tell().await?,
+    }
     println!("\nAll of it was as it should be.");
     Ok(())
 }

@@ -46,7 +46,8 @@ pub(crate) async fn erase_belongings(
     let row = sqlx::query!(
         r#"with ended as (
                update sessions
-               set ip_address = null, user_agent = '', revoked_at = coalesce(revoked_at, $2)
+               set ip_address = null, refresh_ip_address = null, user_agent = '',
+                   revoked_at = coalesce(revoked_at, $2)
                where user_id = $1
                returning session_id
            ), forgotten as (
