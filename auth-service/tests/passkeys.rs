@@ -98,23 +98,24 @@ async fn a_device_that_misbehaves_registers_nothing() {
     let caller = bearer(&user, &tokens);
     type Fault = (&'static str, fn(&mut Device));
     let faults: [Fault; 10] = [
-        ("another origin", |it| it.origin = "https://localhost.evil.com".to_owned()),
-        ("no origin", |it| it.origin = "null".to_owned()),
-        ("a frame", |it| it.more = json!({"crossOrigin": true})),
-        ("a frame by name", |it| it.more = json!({"topOrigin": "https://evil.com"})),
-        ("a login", |it| it.more = json!({"type": "webauthn.get"})),
-        ("another challenge", |it| it.more = json!({"challenge": "AAAA"})),
-        ("another relying party", |it| it.rp_id = "evil.com".to_owned()),
-        ("nobody there", |it| it.user_present = false),
-        ("a copy of what can't be copied", |it| it.backed_up = true),
-        ("broken extensions", |it| it.extensions = Some(vec![0xff])),
+        ("an origin that is not among", |it| it.origin = "https://localhost.evil.com".to_owned()),
+        ("an origin that is not among", |it| it.origin = "null".to_owned()),
+        ("in a frame of another site", |it| it.more = json!({"crossOrigin": true})),
+        ("in a frame of another site", |it| it.more = json!({"topOrigin": "https://evil.com"})),
+        ("for something else", |it| it.more = json!({"type": "webauthn.get"})),
+        ("no challenge of this service", |it| it.more = json!({"challenge": "AAAA"})),
+        ("for another relying party", |it| it.rp_id = "evil.com".to_owned()),
+        ("without anybody being there", |it| it.user_present = false),
+        ("copied that can't be", |it| it.backed_up = true),
+        ("is not CBOR", |it| it.extensions = Some(vec![0xff])),
     ];
 
-    for (fault, misbehave) in faults {
+    for (problem, misbehave) in faults {
         let mut device = Device::p256();
         misbehave(&mut device);
         let refused = auth.register_passkey(&caller, &mut device).await.unwrap_err();
-        assert_eq!(violations(&refused), ["attestation"], "{fault}");
+        assert_eq!(violations(&refused), ["attestation"], "{problem}");
+        assert!(refused.message().contains(problem), "{problem}: {refused}");
     }
     for length in [15, 1024] {
         let mut device = Device::p256();

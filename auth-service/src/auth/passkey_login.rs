@@ -47,7 +47,7 @@ pub(super) async fn complete(
     };
     match proved {
         Ok(proof) => open(context, &proof, origin).await?.ok_or_else(invalid),
-        // The challenge is no good: that says nothing of any account.
+        // The challenge is no good, whosever the passkey is.
         Err(refusal) if refusal.is_stale => Err(invalid()),
         Err(refusal) => {
             record_failure(context, refusal, origin).await?;
