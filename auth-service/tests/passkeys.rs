@@ -1,9 +1,12 @@
 //! Registering passkeys, and what their owner does with them.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use ihuman_proto::{auth::v1 as pb, error::v1::ErrorReason as Reason};
-use ihuman_shared::testing::{Caller, reason, violations};
+use ihuman_shared::testing::{Caller, TestDatabase, reason, violations};
 use serde_json::json;
+use tokio::{process::Command, time::timeout};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -365,4 +368,24 @@ async fn passkeys_are_listed_page_by_page_newest_first() {
 
     assert_eq!(ids.len(), 19);
     assert!(ids.is_sorted_by(|a, b| a > b));
+}
+
+#[tokio::test]
+async fn the_program_does_not_start_where_no_passkey_could_work() {
+    let database = TestDatabase::create().await;
+    for (rp_id, origins) in [
+        ("https://example.com", ""),
+        ("192.0.2.7", ""),
+        ("example.com", "http://example.com"),
+        ("example.com", "https://example.com,https://evil.com"),
+    ] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_auth-service"));
+        program.envs(database.environment("ihuman_auth")).kill_on_drop(true);
+        program.envs([("WEBAUTHN_RP_ID", rp_id), ("WEBAUTHN_ORIGINS", origins)]);
+        let output = timeout(Duration::from_secs(60), program.output()).await.unwrap().unwrap();
+
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{text}");
+        assert_eq!((text.lines().count(), text.contains("WEBAUTHN_")), (1, true), "{text}");
+    }
 }
