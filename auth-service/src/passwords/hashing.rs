@@ -19,7 +19,6 @@ use ihuman_shared::{
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
-    task::spawn_blocking,
     time::{sleep_until, timeout},
 };
 use uuid::Uuid;
@@ -27,6 +26,7 @@ use uuid::Uuid;
 use super::{
     Attempt, Password, UNUSABLE,
     stored::{self, PEPPERED, Salt, Stored},
+    threads::Threads,
 };
 use crate::config::PasswordConfig;
 
@@ -47,6 +47,7 @@ pub(crate) struct Hasher {
     dummy: Arc<str>,
     // How many milliseconds the slowest foreign hash took.
     slowest_ms: Arc<AtomicU64>,
+    threads: Threads,
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     importing: Arc<Semaphore>,
@@ -89,6 +90,7 @@ impl Hasher {
             dummy: own.hash(Uuid::new_v4().as_bytes())?.into(),
             own,
             slowest_ms: Arc::default(),
+            threads: Threads::start(cores)?,
             running: Arc::new(Semaphore::new(cores)),
             waiting: Arc::new(Semaphore::new(cores * WAITING_PER_CORE)),
             importing: Arc::new(Semaphore::new(1)),
@@ -162,7 +164,21 @@ impl Hasher {
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let permit = self.permit().await?;
-        under(permit, work).await
+        self.under(permit, work).await
+    }
+
+    async fn under<T: Send + 'static>(
+        &self,
+        permit: OwnedSemaphorePermit,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let work = move || {
+            // Given back when the work is done, and not when the request that asked for
+            // it is cancelled.
+            let _permit = permit;
+            work()
+        };
+        self.threads.run(work).await
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit> {
@@ -189,21 +205,8 @@ impl Importing<'_> {
             let hash = argon2.hash_password(hex(&digest).as_bytes()).map_err(Error::internal)?;
             Ok(stored::over_sha256(&salt, &hash))
         };
-        under(permit.map_err(Error::internal)?, wrap).await?
+        self.hasher.under(permit.map_err(Error::internal)?, wrap).await?
     }
-}
-
-async fn under<T: Send + 'static>(
-    permit: OwnedSemaphorePermit,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T> {
-    let done = spawn_blocking(move || {
-        // Given back when the work is done, and not when the request that asked for
-        // it is cancelled.
-        let _permit = permit;
-        work()
-    });
-    done.await.map_err(Error::internal)
 }
 
 impl Verdict {

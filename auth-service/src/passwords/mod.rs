@@ -4,6 +4,7 @@ mod blocklist;
 mod hashing;
 mod owner;
 pub(crate) mod stored;
+mod threads;
 
 use std::ops::RangeInclusive;
 
