@@ -10,16 +10,21 @@ use ihuman_proto::{
         self as auth, api_key_service_client::ApiKeyServiceClient,
         auth_service_client::AuthServiceClient, user_service_client::UserServiceClient,
     },
-    catalog::v1::{ListSkillsRequest, skill_service_client::SkillServiceClient},
+    catalog::v1::{self as pb, ListSkillsRequest, skill_service_client::SkillServiceClient},
     error::v1::ErrorReason as Reason,
 };
 use ihuman_shared::{
     access::Role,
     testing::{Caller, TestService, reason},
 };
+use serde_json::json;
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::support::Catalog;
+use crate::{
+    scene::{Executions, executions, next_change, object, publish, snapshot, watch},
+    support::Catalog,
+};
 
 const WITHIN: Duration = Duration::from_secs(1);
 const PASSWORD: &str = "a long enough password";
@@ -79,6 +84,25 @@ impl Pair {
         }
     }
 
+    async fn set_role(&self, caller: &Caller, role: PbRole) {
+        let admin = self.catalog.credentials.person(Role::Admin).await;
+        let mut users = UserServiceClient::with_interceptor(self.auth.channel.clone(), admin);
+        let user_id = caller.user_id.to_string();
+        let request = auth::SetUserRoleRequest { user_id, role: role.into() };
+        users.set_user_role(request).await.unwrap();
+    }
+
+    /// An execution that the caller has queued.
+    async fn execution_of(&self, caller: &Caller) -> (String, Executions) {
+        let name = format!("skill-{}", Uuid::now_v7());
+        let skill_id = publish(&self.catalog.database, caller.user_id, &name).await.to_string();
+        let mut executions = executions(&self.catalog.service, caller);
+        let parameters = Some(object(json!({"name": "Ada"})));
+        let request = pb::CreateExecutionRequest { skill_id, parameters, ..Default::default() };
+        let created = executions.create_execution(request).await.unwrap().into_inner();
+        (created.execution.unwrap().id, executions)
+    }
+
     async fn works_at_the_catalog(&self, caller: &Caller) -> Result<(), Reason> {
         let channel = self.catalog.service.channel.clone();
         let mut skills = SkillServiceClient::with_interceptor(channel, caller.clone());
@@ -125,18 +149,49 @@ async fn logging_out_ends_the_token_at_the_other_service_within_a_second() {
 }
 
 #[tokio::test]
+async fn a_watch_ends_with_the_session_that_it_began_with_within_a_second() {
+    let pair = Pair::start().await;
+    let caller = pair.developer().await;
+    let (id, mut executions) = pair.execution_of(&caller).await;
+    let mut watched = watch(&mut executions, &id, 0).await.unwrap();
+    snapshot(&mut watched).await;
+
+    let mut client = AuthServiceClient::with_interceptor(pair.auth.channel.clone(), caller.clone());
+    client.logout(auth::LogoutRequest {}).await.unwrap();
+
+    let ended = timeout(WITHIN, watched.message()).await.unwrap().unwrap_err();
+    assert_eq!(reason(&ended), Reason::CredentialsRevoked);
+}
+
+#[tokio::test]
+async fn a_watch_ends_with_a_change_of_what_its_caller_may_do_and_no_other() {
+    let pair = Pair::start().await;
+    let (one, other) = (pair.developer().await, pair.developer().await);
+    let mut watches = Vec::new();
+    for caller in [&one, &other] {
+        let (id, mut executions) = pair.execution_of(caller).await;
+        let mut watched = watch(&mut executions, &id, 0).await.unwrap();
+        snapshot(&mut watched).await;
+        watches.push((id, executions, watched));
+    }
+
+    pair.set_role(&one, PbRole::Viewer).await;
+
+    let ended = timeout(WITHIN, watches[0].2.message()).await.unwrap().unwrap_err();
+    assert_eq!(reason(&ended), Reason::CredentialsRevoked);
+    let (id, executions, watched) = &mut watches[1];
+    let request = pb::CancelExecutionRequest { execution_id: id.clone() };
+    executions.cancel_execution(request).await.unwrap();
+    assert!(next_change(watched).await.is_some());
+}
+
+#[tokio::test]
 async fn a_new_role_ends_the_token_at_the_other_service_within_a_second() {
     let pair = Pair::start().await;
     let caller = pair.developer().await;
-    let admin = pair.catalog.credentials.person(Role::Admin).await;
     assert_eq!(pair.works_at_the_catalog(&caller).await, Ok(()));
 
-    let mut users = UserServiceClient::with_interceptor(pair.auth.channel.clone(), admin);
-    let request = auth::SetUserRoleRequest {
-        user_id: caller.user_id.to_string(),
-        role: PbRole::Viewer.into(),
-    };
-    users.set_user_role(request).await.unwrap();
+    pair.set_role(&caller, PbRole::Viewer).await;
 
     assert!(pair.dead_after(&caller).await < WITHIN);
 }

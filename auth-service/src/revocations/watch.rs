@@ -245,10 +245,10 @@ impl Watch {
 
 impl Watcher {
     fn of(caller: &Principal) -> Self {
-        let (credential_id, expires_at) = match caller.credential {
-            Credential::Session { session_id, expires_at, .. } => (session_id, Some(expires_at)),
-            Credential::ApiKey { api_key_id, expires_at } => (api_key_id, expires_at),
+        let credential_id = match caller.credential {
+            Credential::Session { session_id, .. } => session_id,
+            Credential::ApiKey { api_key_id, .. } => api_key_id,
         };
-        Watcher { user_id: caller.user_id, credential_id, expires_at }
+        Watcher { user_id: caller.user_id, credential_id, expires_at: caller.expires_at() }
     }
 }

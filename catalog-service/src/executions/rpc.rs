@@ -44,6 +44,7 @@ pub fn server(
         db: platform.db.clone(),
         hub: changes.hub.clone(),
         clock: platform.clock.clone(),
+        revocations: platform.authenticator.revocations().clone(),
         shutdown: platform.shutdown.clone(),
     };
     let executions = Executions { source, changes: changes.clone(), quota: Quota::default() };

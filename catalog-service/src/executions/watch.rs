@@ -3,18 +3,13 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use chrono::{DateTime, Utc};
 use futures_util::{Stream, stream};
 use ihuman_shared::{
-    Error, Result,
-    access::{Credential, Principal},
-    clock::Clock,
-    error::Reason,
-    notifications::Hints,
-    server::Shutdown,
+    Error, Result, access::Principal, clock::Clock, credentials::Revocations, error::Reason,
+    notifications::Hints, server::Shutdown,
 };
 use sqlx::PgPool;
 use tokio::{
@@ -57,6 +52,7 @@ pub(super) struct Source {
     pub(super) db: PgPool,
     pub(super) hub: Hub,
     pub(super) clock: Clock,
+    pub(super) revocations: Revocations,
     pub(super) shutdown: Shutdown,
 }
 
@@ -64,8 +60,11 @@ pub(super) struct Source {
 struct Watch {
     source: Source,
     following: Following,
-    /// When the caller's credential expires.
-    expires_at: Option<DateTime<Utc>>,
+    caller: Principal,
+    /// When the caller was let in.
+    began_at: Instant,
+    /// Changes when something was revoked.
+    revoked: watch::Receiver<u64>,
     snapshot: Option<Execution>,
     changes: VecDeque<Change>,
     /// The last revision that the caller knows.
@@ -78,18 +77,19 @@ struct Watch {
 /// The changes of an execution after a revision, and first the execution itself
 /// when that is 0. Ends after the change to a final state.
 ///
-/// The caller's credential was checked when the watch began. It is not checked
-/// again, but the watch ends when it expires.
+/// The watch ends with the caller's credential, and with a change of what the caller
+/// may do.
 ///
 /// # Errors
 /// `InvalidFields` for a revision that has not been. As items: `Unavailable` when
-/// the service stops, `Unauthenticated` when the credential expires.
+/// the service stops, `Unauthenticated` when the credential has ended.
 pub(super) async fn watch(
     source: Source,
     caller: &Principal,
     execution_id: Uuid,
     after_revision: i64,
 ) -> Result<impl Stream<Item = Result<Update>> + use<>> {
+    let (began_at, revoked) = (Instant::now(), source.revocations.news());
     // Before the execution is read, so that no change falls between the two.
     let following = source.hub.follow(execution_id);
     let execution = super::get(&source.db, caller, execution_id).await?;
@@ -103,12 +103,18 @@ pub(super) async fn watch(
         _ => (after_revision, None),
     };
     let is_over = sent == known && execution.state.is_final();
-    let expires_at = match caller.credential {
-        Credential::Session { expires_at, .. } => Some(expires_at),
-        Credential::ApiKey { expires_at, .. } => expires_at,
+    let watch = Watch {
+        source,
+        following,
+        caller: caller.clone(),
+        began_at,
+        revoked,
+        snapshot,
+        changes: VecDeque::new(),
+        sent,
+        known,
+        is_over,
     };
-    let changes = VecDeque::new();
-    let watch = Watch { source, following, expires_at, snapshot, changes, sent, known, is_over };
     Ok(stream::try_unfold(watch, Watch::next))
 }
 
@@ -134,11 +140,18 @@ impl Watch {
 
     /// Returns when there is something that was not sent.
     async fn wait(&mut self) -> Result<()> {
-        let left = self.expires_at.map(|it| (it - self.source.clock.now()).to_std());
+        let left = self.caller.expires_at().map(|it| (it - self.source.clock.now()).to_std());
         let expired = async {
             match left {
                 None => std::future::pending().await,
                 Some(left) => sleep(left.unwrap_or_default()).await,
+            }
+        };
+        let revoked = async {
+            while !self.source.revocations.ended_since(&self.caller, self.began_at) {
+                if self.revoked.changed().await.is_err() {
+                    std::future::pending().await
+                }
             }
         };
         let news = async {
@@ -150,6 +163,7 @@ impl Watch {
             biased;
             () = self.source.shutdown.begun() => Err(Error::Unavailable),
             () = expired => Err(Error::Unauthenticated(Reason::CredentialsExpired)),
+            () = revoked => Err(Error::Unauthenticated(Reason::CredentialsRevoked)),
             () = news => Ok(()),
         }
     }

@@ -77,6 +77,14 @@ impl Principal {
         self.may(Permission::ADMIN_FULL)
     }
 
+    /// When the credential stops working by itself, if it does.
+    pub fn expires_at(&self) -> Option<DateTime<Utc>> {
+        match self.credential {
+            Credential::Session { expires_at, .. } => Some(expires_at),
+            Credential::ApiKey { expires_at, .. } => expires_at,
+        }
+    }
+
     /// The session that was used, if one was.
     pub fn session_id(&self) -> Option<Uuid> {
         match self.credential {

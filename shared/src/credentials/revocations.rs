@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{access_token::Verified, store};
 use crate::{
     Error, Result,
+    access::{Credential, Principal},
     error::Reason,
     notifications::{Channel, Notifications},
 };
@@ -103,6 +104,19 @@ impl Revocations {
     pub(super) fn changed_since(&self, user_id: Uuid, read_at: Instant) -> bool {
         let live = self.0.read().unwrap_or_else(PoisonError::into_inner);
         live.users.get(&user_id).is_some_and(|it| it.seen_at >= read_at)
+    }
+
+    /// Whether the credentials of `caller`, which were good at `since`, are dead or may
+    /// allow something else by now: for who goes on without asking again.
+    pub fn ended_since(&self, caller: &Principal, since: Instant) -> bool {
+        let is_revoked = {
+            let live = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            match caller.credential {
+                Credential::Session { session_id, .. } => live.sessions.contains_key(&session_id),
+                Credential::ApiKey { api_key_id, .. } => live.api_keys.contains_key(&api_key_id),
+            }
+        };
+        is_revoked || self.changed_since(caller.user_id, since)
     }
 
     /// Whether an API key has changed since it had `version`.
