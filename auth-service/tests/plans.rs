@@ -110,7 +110,8 @@ async fn no_list_reads_a_whole_table() {
             ("users_role_idx", "'developer', null, null"),
             ("users_state_idx", "null, null, 'deactivated'"),
             ("users_service_account_idx", "null, 'service_account', null"),
-            ("users_role_idx", "'viewer', 'person', 'active'"),
+            // What most accounts are: two indexes are as good, and either has the order.
+            ("Index Scan using users_", "'viewer', 'person', 'active'"),
         ] {
             planner.reads(index, &[&begin], list, &format!("{filters}, {after}, 51")).await;
         }
