@@ -1,5 +1,7 @@
 //! Everything that differs between one deployment of auth-service and another.
 
+mod mail;
+
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
@@ -8,6 +10,8 @@ use ihuman_shared::{
     telemetry::TelemetryConfig,
 };
 
+pub use self::mail::{EmailVerification, MailConfig, MailTransport, SmtpTls};
+pub(crate) use self::mail::{MailSettings, SmtpServer};
 use crate::{
     passkeys::{RelyingParty, is_domain},
     passwords::stored::{LANES_MAX, MEMORY_MAX, PASSES_MAX},
@@ -39,7 +43,7 @@ pub struct Config {
 }
 
 /// The rules of accounts and credentials.
-#[derive(clap::Args, Clone, Debug)]
+#[derive(clap::Args, Clone)]
 #[command(next_help_heading = "Identity")]
 pub struct IdentityConfig {
     /// How long an access token lasts, as in "1h".
@@ -83,6 +87,10 @@ pub struct IdentityConfig {
     /// Where passkeys work.
     #[command(flatten)]
     pub passkeys: PasskeyConfig,
+
+    /// Whether mail is sent, and what for.
+    #[command(flatten)]
+    pub mail: MailConfig,
 }
 
 impl IdentityConfig {
@@ -91,7 +99,8 @@ impl IdentityConfig {
     /// # Errors
     /// What is wrong with them.
     pub fn check(&self) -> Result<(), String> {
-        RelyingParty::new(&self.passkeys).map(drop)
+        RelyingParty::new(&self.passkeys)?;
+        self.mail.check()
     }
 }
 

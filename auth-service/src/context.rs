@@ -14,7 +14,9 @@ use sqlx::PgPool;
 use crate::{
     auth::TokenIssuer,
     config::IdentityConfig,
+    emails::TokenMaker,
     locks::{Devices, Subjects},
+    mail::Mailer,
     mfa::MFA_SECRETS,
     passkeys::{Challenges, RelyingParty},
     passwords::Hasher,
@@ -44,6 +46,8 @@ pub(crate) struct Context {
     pub(crate) api_keys: ApiKeyHasher,
     /// What may be sent with a key that has no rate limit of its own.
     pub(crate) key_quota: Quota,
+    pub(crate) mailer: Mailer,
+    pub(crate) email_tokens: TokenMaker,
     /// Seals the secrets of authenticators.
     pub(crate) mfa_secrets: Sealer,
     /// Seals the secrets of answers that may be asked for again.
@@ -74,6 +78,8 @@ impl Context {
             signing_keys,
             api_keys: ApiKeyHasher::new(&platform.master_key),
             key_quota: platform.rate_limit().of_principals(),
+            mailer: Mailer::new(&config.mail)?,
+            email_tokens: TokenMaker::new(&platform.master_key),
             mfa_secrets: Sealer::new(&platform.master_key, MFA_SECRETS),
             answers: Sealer::new(&platform.master_key, ANSWERS),
         }))

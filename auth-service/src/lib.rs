@@ -5,12 +5,15 @@ mod api_keys;
 mod auth;
 pub mod config;
 mod context;
+mod emails;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod limits;
 mod locks;
+mod mail;
 mod mfa;
 mod passkeys;
+mod password_resets;
 mod passwords;
 mod refusal;
 mod rekey;
@@ -43,8 +46,11 @@ pub async fn stack(platform: &Platform, config: &IdentityConfig) -> anyhow::Resu
     let context = Context::new(platform, config).await?;
     revocations::housekeeping::start(platform);
     signing_keys::rotation::start(platform, &context);
+    mail::sender::start(platform, &context);
     Ok(Stack::new()
         .service(auth::rpc::server(&context))
+        .service(emails::rpc::server(&context))
+        .service(password_resets::rpc::server(&context))
         .service(sessions::rpc::server(&context))
         .service(api_keys::rpc::server(&context))
         .service(users::rpc::server(&context))

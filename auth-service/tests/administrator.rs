@@ -31,10 +31,12 @@ async fn the_program_opens_the_account_of_an_administrator_once() {
 
     let (code, output) = create_admin(&auth, EMAIL, &format!("{PASSWORD}\n")).await;
     let tokens = auth.login(EMAIL).await;
+    let verified: bool = auth.scalar("select email_verified_at is not null from auth.users").await;
     let (again, there) = create_admin(&auth, EMAIL, "another password, just as long\n").await;
 
     assert_eq!(code, Some(0), "{output}");
     assert_eq!(output.trim(), "ann@example.com is an administrator now");
+    assert!(verified);
     assert_eq!(again, Some(0));
     assert!(there.contains("there already, with the role admin"), "{there}");
     assert!(!output.contains(PASSWORD) && !there.contains("another password"));

@@ -38,6 +38,7 @@ async fn failures_and_imports_are_forgotten_when_nobody_can_ask_for_them() {
             email: "bob@example.com".to_owned(),
             display_name: "Bob".to_owned(),
             role: 0,
+            email_verified: false,
             password_hash: Some(PasswordHash::Bcrypt(BCRYPT.to_owned())),
         }],
         request_id: Uuid::new_v4().to_string(),

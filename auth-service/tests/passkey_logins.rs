@@ -237,6 +237,7 @@ async fn alone_every_wrong_answer_is_the_same_and_opens_nothing() {
 async fn a_challenge_to_log_in_alone_works_once_and_for_five_minutes() {
     let auth = Auth::start().await;
     let mut device = Device::p256();
+    device.sign_count = Some(0);
     auth.person_with_passkey(EMAIL, &mut device).await;
     let invalid = |result: Result<pb::CompleteLoginResponse, Status>| {
         assert_eq!(reason(&result.unwrap_err()), Reason::ChallengeInvalid);
@@ -263,6 +264,8 @@ async fn a_challenge_to_log_in_alone_works_once_and_for_five_minutes() {
     let late = auth.begin_passkey_login().await;
     auth.service.clock.advance(TimeDelta::seconds(300));
     invalid(auth.complete_with(&late, &mut device).await);
+    // Nobody copied a key.
+    assert!(auth.audit("passkey.suspect_copy").await.is_empty());
 }
 
 #[tokio::test]

@@ -1,9 +1,12 @@
 //! Registering passkeys, and what their owner does with them.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use ihuman_proto::{auth::v1 as pb, error::v1::ErrorReason as Reason};
-use ihuman_shared::testing::{Caller, reason, violations};
+use ihuman_shared::testing::{Caller, TestDatabase, reason, violations};
 use serde_json::json;
+use tokio::{process::Command, time::timeout};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -98,23 +101,24 @@ async fn a_device_that_misbehaves_registers_nothing() {
     let caller = bearer(&user, &tokens);
     type Fault = (&'static str, fn(&mut Device));
     let faults: [Fault; 10] = [
-        ("another origin", |it| it.origin = "https://localhost.evil.com".to_owned()),
-        ("no origin", |it| it.origin = "null".to_owned()),
-        ("a frame", |it| it.more = json!({"crossOrigin": true})),
-        ("a frame by name", |it| it.more = json!({"topOrigin": "https://evil.com"})),
-        ("a login", |it| it.more = json!({"type": "webauthn.get"})),
-        ("another challenge", |it| it.more = json!({"challenge": "AAAA"})),
-        ("another relying party", |it| it.rp_id = "evil.com".to_owned()),
-        ("nobody there", |it| it.user_present = false),
-        ("a copy of what can't be copied", |it| it.backed_up = true),
-        ("broken extensions", |it| it.extensions = Some(vec![0xff])),
+        ("an origin that is not among", |it| it.origin = "https://localhost.evil.com".to_owned()),
+        ("an origin that is not among", |it| it.origin = "null".to_owned()),
+        ("in a frame of another site", |it| it.more = json!({"crossOrigin": true})),
+        ("in a frame of another site", |it| it.more = json!({"topOrigin": "https://evil.com"})),
+        ("for something else", |it| it.more = json!({"type": "webauthn.get"})),
+        ("no challenge of this service", |it| it.more = json!({"challenge": "AAAA"})),
+        ("for another relying party", |it| it.rp_id = "evil.com".to_owned()),
+        ("without anybody being there", |it| it.user_present = false),
+        ("copied that can't be", |it| it.backed_up = true),
+        ("is not CBOR", |it| it.extensions = Some(vec![0xff])),
     ];
 
-    for (fault, misbehave) in faults {
+    for (problem, misbehave) in faults {
         let mut device = Device::p256();
         misbehave(&mut device);
         let refused = auth.register_passkey(&caller, &mut device).await.unwrap_err();
-        assert_eq!(violations(&refused), ["attestation"], "{fault}");
+        assert_eq!(violations(&refused), ["attestation"], "{problem}");
+        assert!(refused.message().contains(problem), "{problem}: {refused}");
     }
     for length in [15, 1024] {
         let mut device = Device::p256();
@@ -364,4 +368,24 @@ async fn passkeys_are_listed_page_by_page_newest_first() {
 
     assert_eq!(ids.len(), 19);
     assert!(ids.is_sorted_by(|a, b| a > b));
+}
+
+#[tokio::test]
+async fn the_program_does_not_start_where_no_passkey_could_work() {
+    let database = TestDatabase::create().await;
+    for (rp_id, origins) in [
+        ("https://example.com", ""),
+        ("192.0.2.7", ""),
+        ("example.com", "http://example.com"),
+        ("example.com", "https://example.com,https://evil.com"),
+    ] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_auth-service"));
+        program.envs(database.environment("ihuman_auth")).kill_on_drop(true);
+        program.envs([("WEBAUTHN_RP_ID", rp_id), ("WEBAUTHN_ORIGINS", origins)]);
+        let output = timeout(Duration::from_secs(60), program.output()).await.unwrap().unwrap();
+
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{text}");
+        assert_eq!((text.lines().count(), text.contains("WEBAUTHN_")), (1, true), "{text}");
+    }
 }

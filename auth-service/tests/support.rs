@@ -10,7 +10,9 @@ use clap::Parser;
 use ihuman_proto::auth::v1::{
     self as pb, access_service_client::AccessServiceClient,
     api_key_service_client::ApiKeyServiceClient, auth_service_client::AuthServiceClient,
-    lock_service_client::LockServiceClient, passkey_service_client::PasskeyServiceClient,
+    email_service_client::EmailServiceClient, lock_service_client::LockServiceClient,
+    passkey_service_client::PasskeyServiceClient,
+    password_reset_service_client::PasswordResetServiceClient,
     revocation_service_client::RevocationServiceClient,
     session_service_client::SessionServiceClient, setting_service_client::SettingServiceClient,
     signing_key_service_client::SigningKeyServiceClient,
@@ -67,6 +69,14 @@ impl Auth {
         let database = Arc::new(TestDatabase::create().await);
         let credentials = Arc::new(Credentials::new(&database).await);
         let service = serve(&database, arguments, &[]).await;
+        Self { service, credentials, database }
+    }
+
+    /// With further arguments for the rules of accounts.
+    pub(crate) async fn start_identity(identity: &[&str]) -> Self {
+        let database = Arc::new(TestDatabase::create().await);
+        let credentials = Arc::new(Credentials::new(&database).await);
+        let service = serve(&database, &[], identity).await;
         Self { service, credentials, database }
     }
 
@@ -133,6 +143,18 @@ impl Auth {
 
     pub(crate) fn signing_keys_as(&self, caller: &Caller) -> SigningKeyServiceClient<Known> {
         SigningKeyServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
+    }
+
+    pub(crate) fn emails(&self) -> EmailServiceClient<Channel> {
+        EmailServiceClient::new(self.service.channel.clone())
+    }
+
+    pub(crate) fn emails_as(&self, caller: &Caller) -> EmailServiceClient<Known> {
+        EmailServiceClient::with_interceptor(self.service.channel.clone(), caller.clone())
+    }
+
+    pub(crate) fn password_resets(&self) -> PasswordResetServiceClient<Channel> {
+        PasswordResetServiceClient::new(self.service.channel.clone())
     }
 
     pub(crate) fn settings(&self, caller: &Caller) -> SettingServiceClient<Known> {

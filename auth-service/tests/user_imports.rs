@@ -47,6 +47,7 @@ fn person(email: &str, password_hash: PasswordHash) -> pb::ImportedUser {
         email: email.to_owned(),
         display_name: "Somebody".to_owned(),
         role: 0,
+        email_verified: false,
         password_hash: Some(password_hash),
     }
 }

@@ -88,6 +88,15 @@ pub enum Error {
         /// How long to wait.
         retry_after: Duration,
     },
+    /// The password is right, but the address must be verified before the login.
+    #[error("the e-mail address must be verified first")]
+    EmailNotVerified,
+    /// Mail is needed, and the service sends none.
+    #[error("this service is not configured to send mail")]
+    MailNotConfigured,
+    /// The token of a mail can't be used, or not any more.
+    #[error("the token is not valid, or not any more")]
+    EmailTokenInvalid,
     /// The service has as much of this work as it can take.
     #[error("the service is overloaded: retry in {} ms", .retry_after.as_millis())]
     Overloaded {
@@ -152,6 +161,9 @@ impl Error {
             Error::QuotaExceeded { .. } => Reason::QuotaExceeded,
             Error::RateLimited { .. } => Reason::RateLimited,
             Error::TooManyFailures { .. } => Reason::TooManyFailures,
+            Error::EmailNotVerified => Reason::EmailNotVerified,
+            Error::MailNotConfigured => Reason::MailNotConfigured,
+            Error::EmailTokenInvalid => Reason::EmailTokenInvalid,
             Error::Overloaded { .. } => Reason::Overloaded,
             Error::DeadlineExceeded => Reason::DeadlineExceeded,
             Error::Conflict => Reason::Conflict,
@@ -173,7 +185,11 @@ impl Error {
             | Error::NotAllowed(_) => Code::PermissionDenied,
             Error::NotFound(_) => Code::NotFound,
             Error::AlreadyExists(_) | Error::RequestIdReused => Code::AlreadyExists,
-            Error::WrongState { .. } | Error::LastAdministrator => Code::FailedPrecondition,
+            Error::WrongState { .. }
+            | Error::LastAdministrator
+            | Error::EmailNotVerified
+            | Error::MailNotConfigured
+            | Error::EmailTokenInvalid => Code::FailedPrecondition,
             Error::QuotaExceeded { .. }
             | Error::RateLimited { .. }
             | Error::TooManyFailures { .. }

@@ -27,11 +27,18 @@ pub enum Channel {
     Executions,
     /// Signing keys were made or removed.
     SigningKeys,
+    /// Mails are to be sent.
+    Mails,
 }
 
 impl Channel {
-    const ALL: [Channel; 4] =
-        [Channel::Revocations, Channel::Queue, Channel::Executions, Channel::SigningKeys];
+    const ALL: [Channel; 5] = [
+        Channel::Revocations,
+        Channel::Queue,
+        Channel::Executions,
+        Channel::SigningKeys,
+        Channel::Mails,
+    ];
 
     /// The name in PostgreSQL.
     pub fn name(self) -> &'static str {
@@ -40,6 +47,7 @@ impl Channel {
             Channel::Queue => "ihuman_queue",
             Channel::Executions => "ihuman_executions",
             Channel::SigningKeys => "ihuman_signing_keys",
+            Channel::Mails => "ihuman_mails",
         }
     }
 }

@@ -92,8 +92,15 @@ impl Service {
     /// ours that would change it.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        for ours in ["DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME", "IHUMAN_MASTER_KEY"]
-        {
+        for ours in [
+            "DB_HOST",
+            "DB_PORT",
+            "DB_USER",
+            "DB_PASSWORD",
+            "DB_NAME",
+            "IHUMAN_MASTER_KEY",
+            "SMTP_HOST",
+        ] {
             command.env_remove(ours);
         }
         command.envs(&self.environment);
@@ -118,7 +125,11 @@ impl Configuration {
     /// auth-service at its port.
     pub(crate) fn auth(&self, programs: &Programs, ports: Ports) -> Service {
         let listen = (ports.auth, ports.auth_admin);
-        self.service("auth", 36, &programs.auth, &self.auth_database_url, listen)
+        let mut service = self.service("auth", 36, &programs.auth, &self.auth_database_url, listen);
+        // Mails show up in the log, with their links; nothing is sent to anybody.
+        service.environment.insert("MAIL_TRANSPORT", "print".to_owned());
+        service.environment.insert("MAIL_LINK_BASE", "http://localhost:3000".to_owned());
+        service
     }
 
     /// catalog-service at its port.

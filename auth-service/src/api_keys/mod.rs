@@ -3,7 +3,7 @@
 mod change;
 mod request;
 pub(crate) mod rpc;
-mod store;
+pub(crate) mod store;
 mod terms;
 
 use std::time::Duration;

@@ -201,3 +201,18 @@ pub(crate) async fn revoke(
         .await?;
     Ok(())
 }
+
+/// Revokes all live keys of a user; returns which.
+pub(crate) async fn revoke_all(
+    conn: &mut PgConnection,
+    user_id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Vec<Uuid>> {
+    let revoked = sqlx::query_scalar!(
+        "update api_keys set revoked_at = $2 where user_id = $1 and revoked_at is null
+         returning api_key_id",
+        user_id,
+        now,
+    );
+    Ok(revoked.fetch_all(conn).await?)
+}

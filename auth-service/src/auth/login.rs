@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     context::Context,
+    emails,
     locks::{self, Counted, DeviceToken, Subject},
     mfa,
     passwords::{Attempt, Verdict},
@@ -55,12 +56,15 @@ struct Proved {
     mfa_enabled: bool,
     /// The same password in the present form, if the stored one is not in it.
     renewed: Option<String>,
+    /// Whether the address of the account is its owner's.
+    is_verified: bool,
 }
 
 /// Opens a session, or a challenge if the account has a second factor.
 ///
 /// # Errors
-/// `Unauthenticated`; `TooManyFailures`, whatever the password is, while it must wait.
+/// `Unauthenticated`; `EmailNotVerified`, after a right password; `TooManyFailures`,
+/// whatever the password is, while it must wait.
 pub(crate) async fn login(
     context: &Context,
     credentials: &Credentials,
@@ -84,6 +88,11 @@ pub(crate) async fn login(
     for _ in 0..LOOKS {
         let proved = prove(context, &counted, known, &credentials.attempt).await?;
         let Some(proved) = proved else { break };
+        if context.mailer.requires_verification() && !proved.is_verified {
+            // The password was not wrong.
+            counted.take_back(context).await?;
+            return emails::refuse_unverified(context, proved.user_id, LOGIN, origin).await;
+        }
         let logged_in = match proved.mfa_enabled {
             false => open(context, &proved, &counted, device_id, origin).await?,
             true => challenge(context, &proved, &counted, device_id, origin).await?,
@@ -115,8 +124,8 @@ async fn prove(
     let hash = active.as_ref().and_then(|it| it.password_hash.as_deref());
     let verdict = counted.verify(context, attempt, hash).await?;
     let (Verdict::Good { renewed }, Some(login)) = (verdict, active) else { return Ok(None) };
-    let Login { user_id, password_hash, mfa_enabled, .. } = login;
-    Ok(password_hash.map(|hash| Proved { user_id, hash, mfa_enabled, renewed }))
+    let Login { user_id, password_hash, mfa_enabled, is_verified, .. } = login;
+    Ok(password_hash.map(|hash| Proved { user_id, hash, mfa_enabled, renewed, is_verified }))
 }
 
 /// None, when the account is not what it was when its password was proved.

@@ -8,22 +8,19 @@ mod opening;
 mod passkey_login;
 mod reauthenticate;
 mod refresh;
+mod registration;
 pub(crate) mod rpc;
 pub(crate) mod store;
 mod tokens;
 
-use std::sync::Arc;
-
 use ihuman_shared::{
     Error, Result,
-    access::{Origin, Principal, Role},
+    access::Principal,
     audit::{self, Actor, Change},
     credentials::{CREDENTIAL_MAX, Presented, Proof},
     error::Reason,
-    idempotency::{self, Key},
 };
 use serde_json::json;
-use uuid::Uuid;
 
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use self::tokens::RefreshToken;
@@ -33,58 +30,21 @@ pub(crate) use self::{
     login::login,
     reauthenticate::{begin_reauthentication, reauthenticate},
     refresh::refresh,
+    registration::{Registration, register},
     tokens::{SUCCESSORS, TokenIssuer},
 };
 use crate::{
     context::Context,
     locks::{self, Subject},
+    mail,
     passwords::{Attempt, Owner, Password, Proposal},
     revocations::{self, Revoked},
     sessions,
-    users::{
-        self, DisplayName, Email,
-        store::{Kind, NewUser, User},
-    },
+    users::{self, store::User},
 };
 
 /// The path under which refused changes of a password are recorded.
 const CHANGE_PASSWORD: &str = "/ihuman.auth.v1.AuthService/ChangePassword";
-
-/// The account to open.
-pub(crate) struct Registration {
-    pub(crate) email: Email,
-    pub(crate) password: Password,
-    pub(crate) display_name: DisplayName,
-}
-
-/// Opens an account with the role viewer.
-pub(crate) async fn register(
-    context: &Context,
-    registration: Registration,
-    key: Option<Key>,
-    origin: &Arc<Origin>,
-) -> Result<User> {
-    // Before the transaction, so that no connection waits for it.
-    let password_hash = context.hasher.hash(&registration.password).await?;
-    let user_id = Uuid::now_v7();
-    let mut tx = context.db.begin().await?;
-    if let Some(earlier) = idempotency::claim(&mut tx, key.as_ref(), user_id, None).await? {
-        return users::store::get(&mut tx, earlier.entity_id).await;
-    }
-    let new = NewUser {
-        user_id,
-        kind: Kind::Person,
-        email: Some(registration.email.as_str()),
-        display_name: registration.display_name.as_str(),
-        password_hash: Some(&password_hash),
-        role: Role::Viewer,
-    };
-    let user = users::store::insert(&mut tx, new).await?;
-    let change = Change::created("user.register", "user", user_id, users::recorded(&user));
-    audit::record(&mut tx, &Actor::user(user_id, origin), change).await?;
-    tx.commit().await?;
-    Ok(user)
-}
 
 /// Ends the caller's session.
 pub(crate) async fn logout(context: &Context, caller: &Principal) -> Result<()> {
@@ -163,6 +123,7 @@ pub(crate) async fn change_password(
     counted.succeed(&mut tx).await?;
     let sessions = sessions::store::revoke_all(&mut tx, user_id, context.now()).await?;
     revocations::insert(&mut tx, context, Revoked::User { user_id, token_version }).await?;
+    mail::post(&mut tx, context, mail::Kind::PasswordChanged, user_id, None).await?;
     let new = json!({"revoked_sessions": sessions});
     let change = Change::created("user.change_password", "user", user_id, new);
     audit::record(&mut tx, &actor, change).await?;

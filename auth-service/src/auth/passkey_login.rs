@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     context::Context,
+    emails,
     locks::{self, Kind},
     mfa,
     passkeys::{self, Assertion, Ceremony, Claim, Proof, Refusal},
@@ -26,7 +27,7 @@ use crate::{
 /// same answer as a wrong signature.
 ///
 /// # Errors
-/// `Unauthenticated`; `TooManyFailures`, while the address must wait.
+/// `Unauthenticated`; `EmailNotVerified`; `TooManyFailures`, while the address must wait.
 pub(super) async fn complete(
     context: &Context,
     token_hash: &[u8],
@@ -46,7 +47,7 @@ pub(super) async fn complete(
     };
     match proved {
         Ok(proof) => open(context, &proof, origin).await?.ok_or_else(invalid),
-        // The challenge is no good: that says nothing of any account.
+        // The challenge is no good, whosever the passkey is.
         Err(refusal) if refusal.is_stale => Err(invalid()),
         Err(refusal) => {
             record_failure(context, refusal, origin).await?;
@@ -63,6 +64,11 @@ async fn open(context: &Context, proof: &Proof, origin: &Arc<Origin>) -> Result<
     let user = users::store::lock(&mut tx, user_id).await?;
     if user.state != State::Active {
         return Ok(None);
+    }
+    if context.mailer.requires_verification() && user.email_verified_at.is_none() {
+        // Before the refusal is recorded with another connection.
+        drop(tx);
+        return emails::refuse_unverified(context, user_id, COMPLETE_LOGIN, origin).await;
     }
     if !proof.use_up(&mut tx, &Actor::user(user_id, origin), now).await? {
         return Ok(None);

@@ -54,7 +54,7 @@ impl AuthService for Auth {
 
         let user = super::register(&self.0, registration, key, &origin).await?;
 
-        Ok(Response::new(pb::RegisterResponse { user: Some(user.into()) }))
+        Ok(Response::new(pb::RegisterResponse { user: user.map(Into::into) }))
     }
 
     async fn login(

@@ -60,7 +60,8 @@ pub(crate) struct Lock {
 }
 
 /// Counts a failure, unless the subject has to wait; then none. Of many at the same
-/// time, each sees what the one before it left.
+/// time, each sees what the one before it left, and one that looked at the clock before
+/// it did does not wait for that.
 pub(crate) async fn count(
     conn: &mut PgConnection,
     key: &Key,
@@ -79,7 +80,7 @@ pub(crate) async fn count(
                    else $5::timestamptz + ($6::bigint[])[least(l.failures + 1, cardinality($6::bigint[]))]
                         * interval '1 millisecond'
                end
-           where l.wait_until <= $5::timestamptz or $10
+           where l.wait_until <= $5::timestamptz or l.wait_until = l.failed_at or $10
            returning kind as "kind: Kind", scope as "scope: Scope", failures, failed_at, wait_until"#,
         key.kind as Kind,
         key.scope as Scope,
@@ -161,6 +162,17 @@ pub(crate) async fn list_of_user(
 /// Returns how many there were.
 pub(crate) async fn delete_of_user(conn: &mut PgConnection, user_id: Uuid) -> Result<u64> {
     let deleted = sqlx::query!("delete from locks where user_id = $1", user_id);
+    Ok(deleted.execute(conn).await?.rows_affected())
+}
+
+/// Returns how many there were.
+pub(crate) async fn delete_of_user_kind(
+    conn: &mut PgConnection,
+    user_id: Uuid,
+    kind: Kind,
+) -> Result<u64> {
+    let deleted =
+        sqlx::query!("delete from locks where user_id = $1 and kind = $2", user_id, kind as Kind);
     Ok(deleted.execute(conn).await?.rows_affected())
 }
 

@@ -122,3 +122,114 @@ impl Assertion {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+    use chrono::Utc;
+    use clap::Parser as _;
+
+    use super::{super::Attestation, *};
+    use crate::config::PasskeyConfig;
+
+    // What Chromium 156 and its virtual authenticator answered at http://localhost:5400.
+    const CREDENTIAL_ID: &str = "SJfZv+Z9t2I0yOz7hIYrFQBPSfrCIMmuSQv1V0sESDU=";
+    const USER_HANDLE: &str = "AaIHoliHcpyyQm6gb6Wblg==";
+    const CREATED: [&str; 2] = [
+        "eyJ0eXBlIjoid2ViYXV0aG4uY3JlYXRlIiwiY2hhbGxlbmdlIjoiUXpTSmRkSGxNOXhIMnVicUNPRjhuUUFBQWFJSHB1ekJtcHl5MGIxM3ppWjBfRHBFSUhCYWdxVWk2OEZUQWE5bEdTNWZQZ0FOSkdRIiwib3JpZ2luIjoiaHR0cDovL2xvY2FsaG9zdDo1NDAwIiwiY3Jvc3NPcmlnaW4iOmZhbHNlfQ==",
+        "o2NmbXRkbm9uZWdhdHRTdG10oGhhdXRoRGF0YVikSZYN5YgOjGh0NBcPZHZgW4/krrmihjLHmVzzuoMdl2NFAAAAAQECAwQFBgcIAQIDBAUGBwgAIEiX2b/mfbdiNMjs+4SGKxUAT0n6wiDJrkkL9VdLBEg1pQECAyYgASFYIPZRahg9wrVC07a8EwFUkNCQ/4+d0XuYFO+4rFi8vI+JIlggdgM53LMp/RyLcbs0hah1RyInF/pRwHe+mqmqcb7NiPw=",
+    ];
+    const SIGNED: [&str; 3] = [
+        "eyJ0eXBlIjoid2ViYXV0aG4uZ2V0IiwiY2hhbGxlbmdlIjoiZUhQTVJ2N0l5UHVvUFpZU0R1M20wd0FBQWFJSHB1MUJyQ0tKa182S0hxMmJnTmNoZ0xxZkZSV29GN3ZJX2owYUkzUEIyMVdiNWZ3Iiwib3JpZ2luIjoiaHR0cDovL2xvY2FsaG9zdDo1NDAwIiwiY3Jvc3NPcmlnaW4iOmZhbHNlfQ==",
+        "SZYN5YgOjGh0NBcPZHZgW4/krrmihjLHmVzzuoMdl2MFAAAAAg==",
+        "MEYCIQCKyuTvlQSbxSEe4RJtL96lYnh+Vr9MeJHHBN8xflmY/wIhAPLTGvCocFC/KWUwejRTNu4oDOMuLDfpuQJ3e+j0J6IH",
+    ];
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        passkeys: PasskeyConfig,
+    }
+
+    fn localhost() -> RelyingParty {
+        RelyingParty::new(&Command::parse_from(["test"]).passkeys).unwrap()
+    }
+
+    fn bytes(text: &str) -> Vec<u8> {
+        BASE64.decode(text).unwrap()
+    }
+
+    fn created(client_data: &[u8], object: &[u8]) -> Attestation {
+        let id = bytes(CREDENTIAL_ID);
+        Attestation::parse("it", id, client_data.to_vec(), object.to_vec(), Vec::new()).unwrap()
+    }
+
+    fn passkey() -> Passkey {
+        let [client_data, object] = CREATED.map(bytes);
+        let (new, _) = created(&client_data, &object).verify(&localhost()).unwrap();
+        Passkey {
+            passkey_id: Uuid::now_v7(),
+            user_id: Uuid::from_slice(&bytes(USER_HANDLE)).unwrap(),
+            credential_id: new.credential_id,
+            public_key: new.public_key,
+            sign_count: i64::from(new.sign_count),
+            name: "Chromium".to_owned(),
+            transports: Vec::new(),
+            user_verifying: new.user_verified,
+            backup_eligible: new.backup_eligible,
+            backed_up: new.backed_up,
+            last_used_at: None,
+            created_at: Utc::now(),
+        }
+    }
+
+    fn verify(signed: &[Vec<u8>; 3], passkey: &Passkey) -> Checked<Asserted> {
+        let [client_data_json, authenticator_data, signature] = signed.clone();
+        let (credential_id, user_handle) = (bytes(CREDENTIAL_ID), bytes(USER_HANDLE));
+        let parts =
+            Parts { credential_id, client_data_json, authenticator_data, signature, user_handle };
+        let assertion = Assertion::parse("it", parts).unwrap();
+        let relying_party = localhost();
+        let (client_data, _) = assertion.client_data(&relying_party)?;
+        assertion.verify(&client_data, &relying_party, passkey, None)
+    }
+
+    #[test]
+    fn what_a_browser_answered_is_right_and_no_changed_bit_is() {
+        let (passkey, signed) = (passkey(), SIGNED.map(bytes));
+        let asserted = verify(&signed, &passkey).unwrap();
+        assert_eq!((asserted.sign_count, asserted.user_verified), (2, true));
+
+        for part in 0..signed.len() {
+            for bit in 0..signed[part].len() * 8 {
+                let mut changed = signed.clone();
+                changed[part][bit / 8] ^= 1 << (bit % 8);
+                assert!(verify(&changed, &passkey).is_err(), "part {part}, bit {bit}");
+            }
+            for length in 1..signed[part].len() {
+                let mut short = signed.clone();
+                short[part].truncate(length);
+                assert!(verify(&short, &passkey).is_err(), "part {part}, {length} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn no_changed_bit_of_a_registration_does_harm() {
+        let (relying_party, [client_data, object]) = (localhost(), CREATED.map(bytes));
+
+        for bit in 0..object.len() * 8 {
+            let mut changed = object.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            if let Ok((new, _)) = created(&client_data, &changed).verify(&relying_party) {
+                // Nothing is signed: what is left is what the account would have anyway.
+                assert_eq!(new.credential_id, bytes(CREDENTIAL_ID), "bit {bit}");
+                assert!(PublicKey::parse(&new.public_key).is_ok(), "bit {bit}");
+            }
+        }
+        for length in 1..object.len() {
+            let short = created(&client_data, &object[..length]);
+            assert!(short.verify(&relying_party).is_err(), "{length} bytes");
+        }
+    }
+}

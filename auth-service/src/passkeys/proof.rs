@@ -41,8 +41,7 @@ pub(crate) struct Claim<'a> {
 pub(crate) struct Refusal {
     /// Whose passkey it was, if it is anybody's.
     pub(crate) user_id: Option<Uuid>,
-    /// Whether the challenge is not good for the ceremony, or not any more; then no
-    /// passkey was looked at.
+    /// Whether the challenge is not good for the ceremony, or not any more.
     pub(crate) is_stale: bool,
     /// What to record beside the refusal.
     pub(crate) changes: Vec<Change>,
@@ -77,10 +76,15 @@ pub(crate) async fn prove(
         let flaw = Flaw("was made without verifying its user, which is needed alone");
         return Ok(Err(Refusal::of(flaw, Some(user_id))));
     }
-    match proof.counts_on() {
-        true => Ok(Ok(proof)),
-        false => Ok(Err(proof.suspected())),
+    if proof.counts_on() {
+        return Ok(Ok(proof));
     }
+    // The same answer once more is no copy of the key: its first answer may have been lost.
+    if store::is_used_challenge(conn, &proof.answered.nonce).await? {
+        let flaw = Flaw("has a challenge that was answered before");
+        return Ok(Err(Refusal { is_stale: true, ..Refusal::of(flaw, Some(user_id)) }));
+    }
+    Ok(Err(proof.suspected()))
 }
 
 impl Proof {

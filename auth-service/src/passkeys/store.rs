@@ -176,6 +176,14 @@ pub(crate) async fn insert_used_challenge(
     Ok(inserted.rows_affected() == 1)
 }
 
+pub(crate) async fn is_used_challenge(conn: &mut PgConnection, nonce: &[u8]) -> Result<bool> {
+    let found = sqlx::query_scalar!(
+        r#"select exists (select from used_passkey_challenges where nonce = $1) as "found!""#,
+        nonce,
+    );
+    Ok(found.fetch_one(conn).await?)
+}
+
 /// Deletes those that expired before `before`.
 pub(crate) async fn delete_expired_challenges(
     conn: &mut PgConnection,

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::store;
-use crate::{auth, locks, mfa, passkeys, sessions, user_imports};
+use crate::{auth, emails, locks, mail, mfa, passkeys, sessions, user_imports};
 
 /// How often to clean up, before the jitter.
 const EVERY: Duration = Duration::from_secs(60);
@@ -52,7 +52,9 @@ pub async fn sweep(db: &PgPool, now: DateTime<Utc>) -> Result<u64> {
         + mfa::store::delete_expired(&mut tx, now).await?
         + locks::forget_old(&mut tx, now).await?
         + passkeys::forget_old(&mut tx, now).await?
-        + user_imports::forget_old(&mut tx).await?;
+        + user_imports::forget_old(&mut tx).await?
+        + mail::forget_old(&mut tx, now).await?
+        + emails::forget_old(&mut tx, now).await?;
     tx.commit().await?;
     Ok(rows)
 }

@@ -4,6 +4,7 @@ mod foreign;
 pub(crate) mod rpc;
 mod store;
 
+use chrono::{DateTime, Utc};
 use ihuman_shared::{
     Error, Result,
     access::{Principal, Role},
@@ -30,6 +31,8 @@ pub(crate) struct Entry {
     pub(crate) display_name: DisplayName,
     pub(crate) role: Role,
     pub(crate) password: ForeignHash,
+    /// Whether the other system verified the address.
+    pub(crate) email_verified: bool,
 }
 
 /// An entry as it came: read, or what is wrong with it.
@@ -69,7 +72,7 @@ pub(crate) async fn import(
     let (mut outcomes, mut changes) = (Vec::new(), Vec::new());
     for (entry, hash) in entries.into_iter().zip(hashes) {
         let outcome = match entry {
-            Ok(entry) => open(&mut tx, entry, hash, &mut changes).await?,
+            Ok(entry) => open(&mut tx, entry, hash, context.now(), &mut changes).await?,
             Err(violations) => refused(violations),
         };
         outcomes.push(outcome);
@@ -116,9 +119,10 @@ async fn open(
     conn: &mut PgConnection,
     entry: Entry,
     hash: Option<String>,
+    now: DateTime<Utc>,
     changes: &mut Vec<Change>,
 ) -> Result<Outcome> {
-    let Entry { email, display_name, role, .. } = entry;
+    let Entry { email, display_name, role, email_verified, .. } = entry;
     if let Some(hash) = hash {
         let user_id = Uuid::now_v7();
         let new = NewPerson {
@@ -127,6 +131,7 @@ async fn open(
             display_name: display_name.as_str(),
             password_hash: &hash,
             role,
+            email_verified_at: email_verified.then_some(now),
         };
         if store::insert_person(conn, new).await? {
             let new = json!({
@@ -134,6 +139,7 @@ async fn open(
                 "email": email.as_str(),
                 "display_name": display_name.as_str(),
                 "role": role.text(),
+                "email_verified": email_verified,
             });
             changes.push(Change::created("user.import", "user", user_id, new));
             return Ok(Outcome::Created(user_id));

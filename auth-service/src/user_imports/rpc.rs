@@ -65,6 +65,7 @@ fn key(caller: &Principal, request: &pb::ImportUsersRequest) -> Result<Option<Ke
         email: user.email.clone(),
         display_name: user.display_name.clone(),
         role: user.role,
+        email_verified: user.email_verified,
         password_hash: None,
     };
     let users = request.users.iter().map(public).collect();
@@ -74,6 +75,7 @@ fn key(caller: &Principal, request: &pb::ImportUsersRequest) -> Result<Option<Ke
 
 fn entry(caller: &Principal, at: usize, user: pb::ImportedUser) -> Result<Read> {
     let path = |field: &str| format!("users[{at}].{field}");
+    let email_verified = user.email_verified;
     let mut fields = Fields::default();
     let email = fields.take(Email::parse(&path("email"), user.email));
     let name = DisplayName::parse(&path("display_name"), user.display_name);
@@ -86,6 +88,7 @@ fn entry(caller: &Principal, at: usize, user: pb::ImportedUser) -> Result<Read> 
         display_name,
         role,
         password,
+        email_verified,
     });
     match fields.finish(entry) {
         Ok(entry) => Ok(Ok(entry)),

@@ -1,5 +1,6 @@
 //! The `user_imports` table, and what an import asks of the `users` table.
 
+use chrono::{DateTime, Utc};
 use ihuman_shared::{Result, access::Role};
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -11,6 +12,7 @@ pub(crate) struct NewPerson<'a> {
     pub(crate) display_name: &'a str,
     pub(crate) password_hash: &'a str,
     pub(crate) role: Role,
+    pub(crate) email_verified_at: Option<DateTime<Utc>>,
 }
 
 /// The accounts that have an address of `emails`; none where it is free.
@@ -33,14 +35,15 @@ pub(crate) async fn find_owners(
 /// Whether the address was free, and the account is there now.
 pub(crate) async fn insert_person(conn: &mut PgConnection, new: NewPerson<'_>) -> Result<bool> {
     let inserted = sqlx::query!(
-        "insert into users (user_id, kind, email, display_name, password_hash, role)
-         values ($1, 'person', $2, $3, $4, $5)
+        "insert into users (user_id, kind, email, display_name, password_hash, role, email_verified_at)
+         values ($1, 'person', $2, $3, $4, $5, $6)
          on conflict ((lower(email))) do nothing",
         new.user_id,
         new.email,
         new.display_name,
         new.password_hash,
         new.role as Role,
+        new.email_verified_at,
     )
     .execute(conn)
     .await?;

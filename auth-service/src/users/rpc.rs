@@ -285,6 +285,7 @@ impl From<User> for pb::User {
             update_time: Some(parse::timestamp(user.updated_at)),
             login_time: user.last_login_at.map(parse::timestamp),
             avatar_url: user.avatar_url,
+            email_verify_time: user.email_verified_at.map(parse::timestamp),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The `users` table.
 
+pub(crate) mod addresses;
 pub(crate) mod erasure;
 pub(crate) mod login;
 pub(crate) mod profile;
@@ -45,6 +46,7 @@ pub(crate) struct User {
     pub(crate) user_id: Uuid,
     pub(crate) kind: Kind,
     pub(crate) email: Option<String>,
+    pub(crate) email_verified_at: Option<DateTime<Utc>>,
     pub(crate) display_name: String,
     pub(crate) role: Role,
     pub(crate) permissions: Vec<String>,
@@ -70,6 +72,7 @@ pub(crate) struct Login {
     pub(crate) user_id: Uuid,
     pub(crate) password_hash: Option<String>,
     pub(crate) state: State,
+    pub(crate) is_verified: bool,
     pub(crate) mfa_enabled: bool,
 }
 
@@ -100,7 +103,7 @@ pub(crate) async fn insert(conn: &mut PgConnection, new: NewUser<'_>) -> Result<
         User,
         r#"insert into users (user_id, kind, email, display_name, password_hash, role)
            values ($1, $2, $3, $4, $5, $6)
-           returning user_id, kind as "kind: Kind", email, display_name, role as "role: Role",
+           returning user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
                permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
         new.user_id,
         new.kind as Kind,
@@ -119,7 +122,7 @@ pub(crate) async fn insert(conn: &mut PgConnection, new: NewUser<'_>) -> Result<
 pub(crate) async fn get(conn: &mut PgConnection, user_id: Uuid) -> Result<User> {
     let user = sqlx::query_as!(
         User,
-        r#"select user_id, kind as "kind: Kind", email, display_name, role as "role: Role",
+        r#"select user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
                permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at
            from users where user_id = $1"#,
         user_id,
@@ -132,7 +135,7 @@ pub(crate) async fn get(conn: &mut PgConnection, user_id: Uuid) -> Result<User> 
 pub(crate) async fn find_by_email(conn: &mut PgConnection, email: &str) -> Result<Option<User>> {
     let user = sqlx::query_as!(
         User,
-        r#"select user_id, kind as "kind: Kind", email, display_name, role as "role: Role",
+        r#"select user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
                permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at
            from users where lower(email) = lower($1)"#,
         email,
@@ -145,7 +148,8 @@ pub(crate) async fn find_by_email(conn: &mut PgConnection, email: &str) -> Resul
 pub(crate) async fn find_login(conn: &mut PgConnection, email: &str) -> Result<Option<Login>> {
     let login = sqlx::query_as!(
         Login,
-        r#"select user_id, password_hash, state as "state: State", mfa_enabled
+        r#"select user_id, password_hash, state as "state: State", mfa_enabled,
+               email_verified_at is not null as "is_verified!"
            from users where lower(email) = lower($1)"#,
         email,
     )
@@ -163,7 +167,7 @@ pub(crate) async fn list(
 ) -> Result<Vec<User>> {
     let users = sqlx::query_as!(
         User,
-        r#"select user_id, kind as "kind: Kind", email, display_name, role as "role: Role",
+        r#"select user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
                permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at
            from users
            where ($1::text is null or role = $1)
@@ -190,7 +194,7 @@ pub(crate) async fn list(
 pub(crate) async fn lock(conn: &mut PgConnection, user_id: Uuid) -> Result<User> {
     let user = sqlx::query_as!(
         User,
-        r#"select user_id, kind as "kind: Kind", email, display_name, role as "role: Role",
+        r#"select user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
                permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at
            from users where user_id = $1 for no key update"#,
         user_id,
@@ -209,7 +213,7 @@ pub(crate) async fn lock_with_administrators(
 ) -> Result<Vec<User>> {
     let users = sqlx::query_as!(
         User,
-        r#"select user_id, kind as "kind: Kind", email, display_name, role as "role: Role",
+        r#"select user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
                permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at
            from users
            where user_id = $1 or (role = 'admin' and state = 'active')
@@ -234,7 +238,7 @@ pub(crate) async fn update_login(
         User,
         r#"update users set last_login_at = $3
            where user_id = $1 and password_hash = $2 and not mfa_enabled and state = 'active'
-           returning user_id, kind as "kind: Kind", email, display_name, role as "role: Role",
+           returning user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
                permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
         user_id,
         password_hash,
@@ -297,7 +301,7 @@ pub(crate) async fn update_role(
     let user = sqlx::query_as!(
         User,
         r#"update users set role = $2, token_version = token_version + 1 where user_id = $1
-           returning user_id, kind as "kind: Kind", email, display_name, role as "role: Role",
+           returning user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
                permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
         user_id,
         role as Role,
@@ -316,7 +320,7 @@ pub(crate) async fn update_state(
     let user = sqlx::query_as!(
         User,
         r#"update users set state = $2, token_version = token_version + 1 where user_id = $1
-           returning user_id, kind as "kind: Kind", email, display_name, role as "role: Role",
+           returning user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
                permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
         user_id,
         state as State,

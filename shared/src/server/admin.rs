@@ -82,4 +82,8 @@ fn describe() {
         "Time from the first byte of an RPC to its last."
     );
     metrics::describe_gauge!("ihuman_rpc_in_flight", "RPCs that are running now.");
+    metrics::describe_counter!(
+        "ihuman_mails_total",
+        "Attempts to send a mail, by what came of them."
+    );
 }

@@ -23,11 +23,11 @@ pub(crate) async fn erase(conn: &mut PgConnection, user_id: Uuid) -> Result<User
     let user = sqlx::query_as!(
         User,
         r#"update users
-           set state = 'deleted', email = null, password_hash = null, display_name = $2, avatar_url = '',
+           set state = 'deleted', email = null, email_verified_at = null, password_hash = null, display_name = $2, avatar_url = '',
                permissions = '{}', last_login_at = null, mfa_enabled = false, password_is_short = false,
                token_version = token_version + 1
            where user_id = $1
-           returning user_id, kind as "kind: Kind", email, display_name, role as "role: Role",
+           returning user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
                permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
         user_id,
         DISPLAY_NAME,
@@ -69,6 +69,10 @@ pub(crate) async fn erase_belongings(
                delete from login_challenges where user_id = $1
            ), unanswered as (
                delete from idempotency_keys where principal_id = $1
+           ), unsent as (
+               delete from mails where user_id = $1
+           ), unproved as (
+               delete from email_tokens where user_id = $1
            )
            select (select count(*) from ended) as "sessions!",
                array(select api_key_id from revoked) as "api_keys!: Vec<Uuid>",

@@ -12,7 +12,8 @@ use super::{Kind, Login, State, User};
 pub(crate) async fn get(conn: &mut PgConnection, user_id: Uuid) -> Result<Login> {
     let login = sqlx::query_as!(
         Login,
-        r#"select user_id, password_hash, state as "state: State", mfa_enabled
+        r#"select user_id, password_hash, state as "state: State", mfa_enabled,
+               email_verified_at is not null as "is_verified!"
            from users where user_id = $1"#,
         user_id,
     )
@@ -32,7 +33,7 @@ pub(crate) async fn lock(
 ) -> Result<Option<User>> {
     let user = sqlx::query_as!(
         User,
-        r#"select user_id, kind as "kind: Kind", email, display_name, role as "role: Role",
+        r#"select user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
                permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at
            from users
            where user_id = $1 and password_hash = $2 and mfa_enabled = $3 and state = 'active'
@@ -55,7 +56,7 @@ pub(crate) async fn update_last_login(
     let user = sqlx::query_as!(
         User,
         r#"update users set last_login_at = $2 where user_id = $1
-           returning user_id, kind as "kind: Kind", email, display_name, role as "role: Role",
+           returning user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
                permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
         user_id,
         now,

@@ -9,7 +9,8 @@ with found as materialized (
         and ($3::text is null or state = $3)
         and ($4::uuid is null or user_id < $4)
 )
-select user_id as "user_id!", kind as "kind!: Kind", email as "email?", display_name as "display_name!",
+select user_id as "user_id!", kind as "kind!: Kind", email as "email?", email_verified_at as "email_verified_at?",
+    display_name as "display_name!",
     role as "role!: Role", permissions as "permissions!", avatar_url as "avatar_url!",
     state as "state!: State", token_version as "token_version!", last_login_at as "last_login_at?",
     created_at as "created_at!", updated_at as "updated_at!"

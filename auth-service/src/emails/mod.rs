@@ -1,0 +1,191 @@
+//! E-mail addresses: whose they are, as a token that went there proves, and how they change.
+
+pub(crate) mod rpc;
+mod store;
+mod token;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use ihuman_shared::{
+    Error, Result,
+    access::{Origin, Principal},
+    audit::{self, Actor, Change},
+};
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+pub(crate) use self::{
+    store::Kind,
+    token::{EmailToken, TokenMaker},
+};
+use crate::{
+    context::Context,
+    mail,
+    users::{self, Email, store::User},
+};
+
+/// How long a token is kept that is of no use any more: longer than its mail may be
+/// tried again, which must not make it good again.
+const KEPT_FOR: TimeDelta = TimeDelta::days(2);
+
+/// The token to make.
+pub(crate) struct Issue<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) mail_id: Uuid,
+    pub(crate) user: &'a User,
+    /// Where it goes.
+    pub(crate) email: &'a str,
+}
+
+impl Kind {
+    /// How long a token works after its mail was sent.
+    fn lifetime(self) -> TimeDelta {
+        match self {
+            Kind::VerifyEmail | Kind::ChangeEmail => TimeDelta::hours(24),
+            Kind::ResetPassword => TimeDelta::minutes(30),
+        }
+    }
+}
+
+/// The token of a mail, which ends those of earlier mails: the same at each attempt to
+/// send it. None when a later mail had one before, or this one was used.
+pub(crate) async fn issue(
+    conn: &mut PgConnection,
+    context: &Context,
+    issue: Issue<'_>,
+) -> Result<Option<EmailToken>> {
+    let Issue { kind, mail_id, user, email } = issue;
+    let token = context.email_tokens.make(kind, mail_id);
+    let new = store::NewToken {
+        user_id: user.user_id,
+        kind,
+        mail_id,
+        token_hash: &token.hash(),
+        email,
+        token_version: user.token_version,
+        expires_at: context.now() + kind.lifetime(),
+    };
+    Ok(store::upsert(conn, new).await?.then_some(token))
+}
+
+/// The account whose token it is, if that works; locked until the transaction ends.
+///
+/// # Errors
+/// `EmailTokenInvalid`
+pub(crate) async fn owner(
+    conn: &mut PgConnection,
+    context: &Context,
+    kind: Kind,
+    token: &EmailToken,
+) -> Result<User> {
+    let user_id = store::find_user(conn, kind, &token.hash(), context.now()).await?;
+    users::store::lock(conn, user_id.ok_or(Error::EmailTokenInvalid)?).await
+}
+
+/// Uses the token up; returns the address that it was sent to. Of many at the same
+/// time one does.
+///
+/// # Errors
+/// `EmailTokenInvalid`
+pub(crate) async fn use_up(
+    conn: &mut PgConnection,
+    context: &Context,
+    kind: Kind,
+    token: &EmailToken,
+) -> Result<String> {
+    let email = store::update_used(conn, kind, &token.hash(), context.now()).await?;
+    email.ok_or(Error::EmailTokenInvalid)
+}
+
+/// Refuses the RPC at `path` to an account that must prove its address first, and
+/// records that.
+///
+/// # Errors
+/// `EmailNotVerified`
+pub(crate) async fn refuse_unverified<T>(
+    context: &Context,
+    user_id: Uuid,
+    path: &str,
+    origin: &Arc<Origin>,
+) -> Result<T> {
+    let error = Error::EmailNotVerified;
+    let mut conn = context.db.acquire().await?;
+    audit::refuse(&mut conn, &Actor::user(user_id, origin), path, error.reason()).await?;
+    Err(error)
+}
+
+/// Sends a mail to verify `email`, if there is an account that needs it.
+pub(crate) async fn send_verification(
+    context: &Context,
+    email: &Email,
+    origin: &Arc<Origin>,
+) -> Result<()> {
+    mail::ask(context, mail::Kind::VerifyEmail, email, origin).await
+}
+
+/// Verifies the address of the account whose token it is.
+pub(crate) async fn verify(
+    context: &Context,
+    token: &EmailToken,
+    origin: &Arc<Origin>,
+) -> Result<()> {
+    let (kind, now) = (Kind::VerifyEmail, context.now());
+    let mut tx = context.db.begin().await?;
+    let user = owner(&mut tx, context, kind, token).await?;
+    use_up(&mut tx, context, kind, token).await?;
+    users::store::addresses::update_verified(&mut tx, user.user_id, now).await?;
+    let (old, new) =
+        (json!({"email_verify_time": user.email_verified_at}), json!({"email_verify_time": now}));
+    let change = Change::changed("user.verify_email", "user", user.user_id, old, new);
+    audit::record(&mut tx, &Actor::user(user.user_id, origin), change).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Sends a mail to the address that the caller's account is to have.
+pub(crate) async fn change(context: &Context, caller: &Principal, new_email: Email) -> Result<()> {
+    context.mailer.check_configured()?;
+    let (user_id, kind) = (caller.user_id, mail::Kind::ConfirmEmailChange);
+    let mut tx = context.db.begin().await?;
+    let user = users::store::get(&mut tx, user_id).await?;
+    if user.email.as_deref() == Some(new_email.as_str()) {
+        return Err(Error::invalid("new_email", "must not be the address of the account"));
+    }
+    mail::post(&mut tx, context, kind, user_id, Some(new_email.as_str())).await?;
+    let new = json!({"new_email": new_email.as_str()});
+    let change = Change::created("user.request_email_change", "user", user_id, new);
+    audit::record(&mut tx, &Actor::from(caller), change).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Gives an account the address that its token was sent to.
+///
+/// # Errors
+/// `EmailTokenInvalid`; `AlreadyExists`, when another account has the address.
+pub(crate) async fn confirm_change(
+    context: &Context,
+    token: &EmailToken,
+    origin: &Arc<Origin>,
+) -> Result<()> {
+    let (kind, now) = (Kind::ChangeEmail, context.now());
+    let mut tx = context.db.begin().await?;
+    let user = owner(&mut tx, context, kind, token).await?;
+    let user_id = user.user_id;
+    let email = use_up(&mut tx, context, kind, token).await?;
+    users::store::addresses::update_email(&mut tx, user_id, &email, now).await?;
+    let told = user.email.as_deref();
+    mail::post(&mut tx, context, mail::Kind::EmailChanged, user_id, told).await?;
+    let (old, new) = (json!({"email": user.email}), json!({"email": email}));
+    let change = Change::changed("user.change_email", "user", user_id, old, new);
+    audit::record(&mut tx, &Actor::user(user_id, origin), change).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Forgets tokens that are of no use any more; returns how many.
+pub(crate) async fn forget_old(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<u64> {
+    store::delete_expired(conn, now - KEPT_FOR).await
+}

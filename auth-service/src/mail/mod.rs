@@ -1,0 +1,156 @@
+//! Mail: what is to be sent waits in a table, and no request waits for a mail server.
+
+mod compose;
+mod letter;
+mod resolve;
+pub(crate) mod sender;
+mod store;
+mod transport;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use ihuman_shared::{Error, Result, access::Origin, notifications::Channel};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use self::letter::Stationery;
+pub(crate) use self::{store::Kind, transport::Transport};
+use crate::{
+    config::{EmailVerification, MailConfig},
+    context::Context,
+    emails,
+    users::{
+        Email,
+        store::{State, User},
+    },
+};
+
+/// How long a mail that is gone can be looked at.
+const KEPT_FOR: TimeDelta = TimeDelta::days(7);
+
+/// What this deployment does about mail.
+pub(crate) struct Mailer {
+    verification: EmailVerification,
+    /// None when mail is off.
+    office: Option<Office>,
+}
+
+/// What mails are made with, and what takes them.
+struct Office {
+    transport: Transport,
+    stationery: Stationery,
+}
+
+impl Mailer {
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub(crate) fn new(config: &MailConfig) -> anyhow::Result<Self> {
+        let settings = config.read().map_err(anyhow::Error::msg)?;
+        let office = match settings {
+            None => None,
+            Some(settings) => {
+                let transport = Transport::new(&settings).map_err(anyhow::Error::msg)?;
+                Some(Office { transport, stationery: Stationery::new(settings) })
+            }
+        };
+        Ok(Mailer { verification: config.email_verification, office })
+    }
+
+    /// Whether nobody logs in with an address that is not verified.
+    pub(crate) fn requires_verification(&self) -> bool {
+        self.verification == EmailVerification::Required
+    }
+
+    /// # Errors
+    /// `MailNotConfigured`
+    pub(crate) fn check_configured(&self) -> Result<()> {
+        self.office.as_ref().map(drop).ok_or(Error::MailNotConfigured)
+    }
+}
+
+impl Kind {
+    /// Its name in metrics.
+    fn text(self) -> &'static str {
+        match self {
+            Kind::VerifyEmail => "verify_email",
+            Kind::RegistrationAttempt => "registration_attempt",
+            Kind::ResetPassword => "reset_password",
+            Kind::PasswordChanged => "password_changed",
+            Kind::ConfirmEmailChange => "confirm_email_change",
+            Kind::EmailChanged => "email_changed",
+        }
+    }
+
+    /// What the mail carries a token for, if it does.
+    fn token(self) -> Option<emails::Kind> {
+        match self {
+            Kind::VerifyEmail => Some(emails::Kind::VerifyEmail),
+            Kind::ResetPassword => Some(emails::Kind::ResetPassword),
+            Kind::ConfirmEmailChange => Some(emails::Kind::ChangeEmail),
+            Kind::RegistrationAttempt | Kind::PasswordChanged | Kind::EmailChanged => None,
+        }
+    }
+
+    /// Whether there is anything to tell to `user`.
+    fn concerns(self, user: &User) -> bool {
+        let is_verified = user.email_verified_at.is_some();
+        match self {
+            Kind::VerifyEmail => user.state == State::Active && !is_verified,
+            Kind::ResetPassword | Kind::RegistrationAttempt | Kind::ConfirmEmailChange => {
+                user.state == State::Active
+            }
+            Kind::PasswordChanged | Kind::EmailChanged => user.state != State::Deleted,
+        }
+    }
+
+    /// How many a person gets within an hour at the most, if a stranger can cause it.
+    fn hourly_max(self) -> Option<i64> {
+        match self {
+            Kind::PasswordChanged | Kind::EmailChanged => None,
+            _ => Some(5),
+        }
+    }
+}
+
+/// Sends a mail to an account once this transaction has committed: to its address, or
+/// to `recipient`. One that says the same and still waits is enough. Nothing happens
+/// where mail is off.
+pub(crate) async fn post(
+    conn: &mut PgConnection,
+    context: &Context,
+    kind: Kind,
+    user_id: Uuid,
+    recipient: Option<&str>,
+) -> Result<()> {
+    if context.mailer.office.is_none() {
+        return Ok(());
+    }
+    store::post(conn, kind, user_id, recipient, context.now()).await?;
+    store::notify(conn, Channel::Mails.name()).await
+}
+
+/// Sends a mail to whoever has the address, if somebody does: that is found out beside
+/// the request, so that nobody can tell by its time.
+///
+/// # Errors
+/// `MailNotConfigured`; `Overloaded`, when more wait to be found than anybody asks for.
+pub(crate) async fn ask(
+    context: &Context,
+    kind: Kind,
+    email: &Email,
+    origin: &Origin,
+) -> Result<()> {
+    context.mailer.check_configured()?;
+    let mut tx = context.db.begin().await?;
+    if store::is_crowded(&mut tx).await? {
+        return Err(Error::Overloaded { retry_after: std::time::Duration::from_secs(60) });
+    }
+    store::ask(&mut tx, kind, email.as_str(), origin, context.now()).await?;
+    store::notify(&mut tx, Channel::Mails.name()).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Forgets mails that are gone; returns how many.
+pub(crate) async fn forget_old(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<u64> {
+    store::delete_gone(conn, now - KEPT_FOR).await
+}

@@ -1,0 +1,81 @@
+//! A new password for whoever has forgotten the old one and reads their mail.
+
+pub(crate) mod rpc;
+
+use std::sync::Arc;
+
+use ihuman_shared::{
+    Error, Result,
+    access::Origin,
+    audit::{self, Actor, Change},
+};
+use serde_json::json;
+
+use crate::{
+    api_keys,
+    context::Context,
+    emails::{self, EmailToken, Kind},
+    locks, mail,
+    passwords::{Owner, Proposal},
+    revocations::{self, Revoked},
+    sessions,
+    users::{self, Email},
+};
+
+/// Sends a mail with a token, if there is an active account with the address.
+pub(crate) async fn request(context: &Context, email: &Email, origin: &Arc<Origin>) -> Result<()> {
+    mail::ask(context, mail::Kind::ResetPassword, email, origin).await
+}
+
+/// Sets the password of the account whose token it is, and ends what was opened with
+/// the old one. Who reads the mail has the address, so that is verified too.
+pub(crate) async fn reset(
+    context: &Context,
+    token: &EmailToken,
+    new: Proposal,
+    origin: &Arc<Origin>,
+) -> Result<()> {
+    let kind = Kind::ResetPassword;
+    // Before the transaction, so that no connection waits for it; and only for who has
+    // a token, or strangers could have us hash.
+    let (user, login) = {
+        let mut conn = context.db.acquire().await?;
+        let user = emails::owner(&mut conn, context, kind, token).await?;
+        let login = users::store::login::get(&mut conn, user.user_id).await?;
+        (user, login)
+    };
+    let new = new.beside(login.mfa_enabled)?.of(Owner::of(&user))?;
+    let new_hash = context.hasher.hash(&new).await?;
+
+    let (user_id, now) = (user.user_id, context.now());
+    let mut tx = context.db.begin().await?;
+    let user = emails::owner(&mut tx, context, kind, token).await?;
+    emails::use_up(&mut tx, context, kind, token).await?;
+    let is_short = new.is_short();
+    let reset =
+        users::store::addresses::reset_password(&mut tx, user_id, &new_hash, is_short, now).await?;
+    // The second factor is gone since it was looked at.
+    let token_version = reset.ok_or(Error::Conflict)?;
+    let sessions = sessions::store::revoke_all(&mut tx, user_id, now).await?;
+    revocations::insert(&mut tx, context, Revoked::User { user_id, token_version }).await?;
+    let locks = locks::store::delete_of_user_kind(&mut tx, user_id, locks::Kind::Password).await?;
+    mail::post(&mut tx, context, mail::Kind::PasswordChanged, user_id, None).await?;
+    let api_keys = match user.email_verified_at {
+        Some(_) => Vec::new(),
+        // Until now anybody may have opened the account with this address, and have
+        // left a key to come back with.
+        None => api_keys::store::revoke_all(&mut tx, user_id, now).await?,
+    };
+    for api_key_id in &api_keys {
+        revocations::insert(&mut tx, context, Revoked::ApiKey(*api_key_id)).await?;
+    }
+    let new = json!({
+        "revoked_sessions": sessions,
+        "revoked_api_keys": api_keys,
+        "ended_locks": locks,
+    });
+    let change = Change::created("user.reset_password", "user", user_id, new);
+    audit::record(&mut tx, &Actor::user(user_id, origin), change).await?;
+    tx.commit().await?;
+    Ok(())
+}
