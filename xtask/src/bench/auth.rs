@@ -180,7 +180,7 @@ impl Bench {
         let by_token = tokens.iter().map(Clients::auth).collect();
         let by_token = measure(by_token, LASTS, NO_PAUSE, get_current_user).await?;
         Line::new("GetCurrentUser by token (one query)", by_token, note()).print();
-        let keys = self.with_api_keys(&tokens[0]).await?;
+        let keys = self.with_api_keys().await?;
         let by_key = measure(keys, LASTS, NO_PAUSE, list_roles).await?;
         Line::new("ListRoles by API key (no database)", by_key, note()).print();
         let verified = measure(checked, LASTS, NO_PAUSE, verify_token).await?;
@@ -190,15 +190,17 @@ impl Bench {
         Ok(())
     }
 
-    /// The same caller with API keys, each on its own connection.
-    async fn with_api_keys(&self, owner: &Clients) -> Result<Vec<Clients>> {
+    /// Callers with API keys of an account whose tokens nobody uses: its new role ends
+    /// them.
+    async fn with_api_keys(&self) -> Result<Vec<Clients>> {
         let (_, admin) =
             self.clients.login(ADMIN_EMAIL, &self.services.admin_password).await.map_err(failed)?;
+        let (owner, _, _) = self.caller(CALLERS).await?;
         let current = owner.auth().get_current_user(GetCurrentUserRequest {}).await;
         let user = current.map_err(failed)?.into_inner().user.context("an account")?;
         let role = SetUserRoleRequest { user_id: user.id, role: Role::Developer.into() };
         admin.users().set_user_role(role).await.map_err(failed)?;
-        let (developer, _, _) = self.caller(0).await?;
+        let (developer, _, _) = self.caller(CALLERS).await?;
         let mut keys = Vec::new();
         for number in 0..CALLERS {
             let request = CreateApiKeyRequest {
