@@ -143,7 +143,7 @@ pub struct PasskeyConfig {
     pub webauthn_rp_name: String,
 
     /// The origins that passkeys are accepted from, separated by commas, as in
-    /// "https://example.com,https://login.example.com". When left out, https:// and
+    /// `https://example.com,https://login.example.com`. When left out, https:// and
     /// the domain, or http://localhost with any port. An Android app is
     /// "android:apk-key-hash:" and the hash of its certificate.
     #[arg(long, env, value_delimiter = ',')]
@@ -181,6 +181,14 @@ pub enum Command {
     /// input. An account that is there already is left as it is.
     CreateAdmin {
         /// The e-mail address to log in with.
+        #[arg(long)]
+        email: String,
+    },
+    /// Gives an account back to its owner when nobody who could help can log in, or no
+    /// mail is sent: a new password, read from standard input, in place of the old one
+    /// and of every second factor. Its sessions end; its API keys stay.
+    Recover {
+        /// The e-mail address of the account.
         #[arg(long)]
         email: String,
     },

@@ -31,7 +31,10 @@ pub use self::{
     rekey::{Rekeyed, rekey},
     revocations::housekeeping::sweep,
     signing_keys::rotation::rotate_due,
-    users::administrator::{CreatedAdmin, create_admin},
+    users::{
+        administrator::{CreatedAdmin, create_admin},
+        recovery::recover,
+    },
 };
 
 /// What names the service.

@@ -23,6 +23,7 @@ async fn main() -> anyhow::Result<()> {
         Some(Command::CreateAdmin { email }) => {
             create_admin(config.platform, &config.identity, email).await
         }
+        Some(Command::Recover { email }) => recover(config.platform, &config.identity, email).await,
         Some(Command::Rekey { new }) => rekey(config.platform, new).await,
         Some(Command::Probe) => probe(config.listen, &config.platform.server).await,
     }
@@ -44,6 +45,23 @@ async fn create_admin(
             );
         }
         Err(error @ Error::InvalidFields(_)) => config::refuse(&error.to_string()),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+async fn recover(
+    platform: PlatformConfig,
+    identity: &IdentityConfig,
+    email: String,
+) -> anyhow::Result<()> {
+    let password = prompt::password().context("can't read the password")?;
+    let platform = SERVICE.connect(platform, Clock::default(), Shutdown::new()).await?;
+    match auth_service::recover(&platform, identity, email.clone(), password).await {
+        Ok(()) => println!("{email} logs in with the new password and nothing else from now on"),
+        Err(error @ (Error::InvalidFields(_) | Error::NotFound(_) | Error::WrongState { .. })) => {
+            config::refuse(&error.to_string())
+        }
         Err(error) => return Err(error.into()),
     }
     Ok(())

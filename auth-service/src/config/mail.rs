@@ -23,7 +23,7 @@ pub struct MailConfig {
     pub mail_transport: Option<MailTransport>,
 
     /// Where the pages of the web app are that mails link to, as in
-    /// "https://app.example.com": verify-email, reset-password and confirm-email-change
+    /// `https://app.example.com`: verify-email, reset-password and confirm-email-change
     /// below it get the token in the fragment, as in "#token=…".
     #[arg(long, env)]
     pub mail_link_base: Option<String>,

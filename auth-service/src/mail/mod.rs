@@ -8,7 +8,11 @@ mod store;
 mod transport;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use ihuman_shared::{Error, Result, access::Origin, notifications::Channel};
+use ihuman_shared::{
+    Error, Result,
+    access::Origin,
+    notifications::{self, Channel},
+};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -125,7 +129,7 @@ pub(crate) async fn post(
         return Ok(());
     }
     store::post(conn, kind, user_id, recipient, context.now()).await?;
-    store::notify(conn, Channel::Mails.name()).await
+    notifications::notify(conn, Channel::Mails).await
 }
 
 /// Sends a mail to whoever has the address, if somebody does: that is found out beside
@@ -145,7 +149,7 @@ pub(crate) async fn ask(
         return Err(Error::Overloaded { retry_after: std::time::Duration::from_secs(60) });
     }
     store::ask(&mut tx, kind, email.as_str(), origin, context.now()).await?;
-    store::notify(&mut tx, Channel::Mails.name()).await?;
+    notifications::notify(&mut tx, Channel::Mails).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -82,12 +82,6 @@ pub(crate) async fn post(
     Ok(())
 }
 
-/// Sends a hint at the commit. PostgreSQL sends equal ones of a transaction once.
-pub(crate) async fn notify(conn: &mut PgConnection, channel: &str) -> Result<()> {
-    sqlx::query!("select pg_notify($1, '')", channel).execute(conn).await?;
-    Ok(())
-}
-
 /// Whether more wait to be found than anybody asks for.
 pub(crate) async fn is_crowded(conn: &mut PgConnection) -> Result<bool> {
     let crowded = sqlx::query_scalar!(

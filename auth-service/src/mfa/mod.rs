@@ -24,7 +24,7 @@ pub(crate) use self::{
     enrollment::Enrollment,
     proof::{Claim, FactorProof, PASSKEY_ALONE, PASSWORD_ALONE, prove},
     recovery::RecoveryCode,
-    reset::reset,
+    reset::{reset, take_away},
     totp::TotpCode,
 };
 use crate::{

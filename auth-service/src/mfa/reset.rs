@@ -6,6 +6,7 @@ use ihuman_shared::{
     audit::{self, Actor, Change},
 };
 use serde_json::json;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::store;
@@ -41,12 +42,8 @@ pub(crate) async fn reset(context: &Context, caller: &Principal, user_id: Uuid) 
     if !before.enabled {
         return Ok(Reset::default());
     }
-    store::delete_totp(&mut tx, user_id).await?;
-    passkeys::store::delete_of_user(&mut tx, user_id).await?;
-    store::delete_recovery_codes(&mut tx, user_id).await?;
-    auth::store::challenge::delete_of_user(&mut tx, user_id).await?;
     let ended_password = before.password_is_short;
-    let token_version = store::reset(&mut tx, user_id, passwords::UNUSABLE).await?;
+    let token_version = take_away(&mut tx, user_id).await?;
     let revoked_sessions = sessions::store::revoke_all(&mut tx, user_id, context.now()).await?;
     revocations::insert(&mut tx, context, Revoked::User { user_id, token_version }).await?;
     let old = json!({"factors": before.factors(), "mfa_enabled": true});
@@ -60,4 +57,15 @@ pub(crate) async fn reset(context: &Context, caller: &Principal, user_id: Uuid) 
     audit::record(&mut tx, &Actor::from(caller), change).await?;
     tx.commit().await?;
     Ok(Reset { was_enabled: true, ended_password, revoked_sessions })
+}
+
+/// Takes every second factor and recovery code from a locked account, and a password
+/// that was too short to stand alone; returns the new version of its tokens. The caller
+/// records it.
+pub(crate) async fn take_away(conn: &mut PgConnection, user_id: Uuid) -> Result<i64> {
+    store::delete_totp(conn, user_id).await?;
+    passkeys::store::delete_of_user(conn, user_id).await?;
+    store::delete_recovery_codes(conn, user_id).await?;
+    auth::store::challenge::delete_of_user(conn, user_id).await?;
+    store::reset(conn, user_id, passwords::UNUSABLE).await
 }

@@ -7,7 +7,10 @@ mod store;
 mod watch;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use ihuman_shared::{Result, notifications::Channel};
+use ihuman_shared::{
+    Result,
+    notifications::{self, Channel},
+};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -49,7 +52,7 @@ pub(crate) async fn insert(
     let expires_at = expires_at(context);
     let revocation = store::NewRevocation { kind, subject_id, token_version, expires_at };
     store::insert(conn, revocation).await?;
-    store::notify(conn, Channel::Revocations.name()).await
+    notifications::notify(conn, Channel::Revocations).await
 }
 
 /// The same for every access token of many sessions.
@@ -59,7 +62,7 @@ pub(crate) async fn insert_sessions(
     session_ids: &[Uuid],
 ) -> Result<()> {
     store::insert_sessions(conn, session_ids, expires_at(context)).await?;
-    store::notify(conn, Channel::Revocations.name()).await
+    notifications::notify(conn, Channel::Revocations).await
 }
 
 /// When every token that is issued now has expired by itself.

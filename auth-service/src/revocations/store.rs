@@ -109,12 +109,6 @@ pub(crate) async fn insert_sessions(
     Ok(())
 }
 
-/// Sends a hint at the commit. PostgreSQL sends equal ones of a transaction once.
-pub(crate) async fn notify(conn: &mut PgConnection, channel: &str) -> Result<()> {
-    sqlx::query!("select pg_notify($1, '')", channel).execute(conn).await?;
-    Ok(())
-}
-
 /// Whether this transaction is the only one that cleans up.
 pub(crate) async fn try_lock_housekeeping(conn: &mut PgConnection) -> Result<bool> {
     let locked = sqlx::query_scalar!(

@@ -18,7 +18,7 @@ use ihuman_shared::{
     audit::{self, Actor, Change},
     credentials::Sealer,
     idempotency::{self, Key},
-    notifications::Channel,
+    notifications::{self, Channel},
 };
 use serde_json::json;
 use sqlx::PgConnection;
@@ -150,7 +150,7 @@ async fn create(
     let new = json!({"algorithm": "EdDSA", "activate_time": activates_at});
     let change = Change::created("signing_key.create", "signing_key", &kid, new);
     audit::record(conn, actor, change).await?;
-    store::notify(conn, Channel::SigningKeys.name()).await?;
+    notifications::notify(conn, Channel::SigningKeys).await?;
     tracing::info!(kid, %activates_at, "made a signing key");
     Ok(())
 }

@@ -7,7 +7,7 @@ use ihuman_shared::{
     Result,
     audit::{self, Actor, Change},
     credentials::{MasterKey, Sealer},
-    notifications::Channel,
+    notifications::{self, Channel},
     platform::Platform,
 };
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ pub async fn rotate_due(
         let change =
             Change::changed("signing_key.delete", "signing_key", &key.kid, old, Value::Null);
         audit::record(&mut tx, &Actor::system(), change).await?;
-        store::notify(&mut tx, Channel::SigningKeys.name()).await?;
+        notifications::notify(&mut tx, Channel::SigningKeys).await?;
     }
     tx.commit().await?;
     Ok(())

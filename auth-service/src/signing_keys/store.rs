@@ -82,9 +82,3 @@ pub(crate) async fn delete(conn: &mut PgConnection, kid: &str) -> Result<()> {
     sqlx::query!("delete from signing_keys where kid = $1", kid).execute(conn).await?;
     Ok(())
 }
-
-/// Sends a hint at the commit.
-pub(crate) async fn notify(conn: &mut PgConnection, channel: &str) -> Result<()> {
-    sqlx::query!("select pg_notify($1, '')", channel).execute(conn).await?;
-    Ok(())
-}

@@ -6,6 +6,7 @@ mod deletion;
 mod names;
 mod permissions;
 mod profile;
+pub(crate) mod recovery;
 pub(crate) mod rpc;
 mod statistics;
 pub(crate) mod store;

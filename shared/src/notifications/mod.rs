@@ -3,11 +3,14 @@
 //! Nothing depends on a hint's arrival. Whoever waits for one also looks at
 //! times of its own.
 
+mod store;
+
 use std::{str::FromStr, time::Duration};
 
 use sqlx::{PgPool, postgres::PgListener};
 use tokio::sync::broadcast::{self, error::RecvError};
 
+pub use self::store::notify;
 use crate::Result;
 
 /// How many hints a slow reader may lag behind before it is told to look at everything.
