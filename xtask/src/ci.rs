@@ -23,6 +23,7 @@ pub(crate) async fn run() -> Result<ExitCode> {
         succeed(offline(&mut cargo_command(&check))).await
     })
     .await?;
+    step("cargo fmt and Cargo.lock of fuzz/", fuzz()).await?;
     step("cargo xtask prepare --check", prepare::run(true)).await?;
     step("buf lint", buf(&["lint"])).await?;
     step("buf breaking", buf_breaking()).await?;
@@ -66,6 +67,16 @@ async fn buf(arguments: &[&str]) -> Result<()> {
     succeed(command.current_dir(workspace::root().join("proto")))
         .await
         .context("buf is run by npx, which comes with Node.js")
+}
+
+/// `fuzz/` is formatted, and its lock file holds what the services depend on. It is
+/// not built: that needs a nightly toolchain and a C++ compiler, and the tests check
+/// the same targets.
+async fn fuzz() -> Result<()> {
+    let manifest = ["--manifest-path", "fuzz/Cargo.toml"];
+    cargo(&[&["fmt", "--check"], &manifest[..]].concat()).await?;
+    let mut metadata = cargo_command(&["metadata", "--locked", "--format-version", "1"]);
+    succeed(metadata.args(manifest).stdout(Stdio::null())).await
 }
 
 /// What the contract has promised since the last release still holds.
