@@ -54,6 +54,21 @@ async fn what_says_whose_it_was_is_gone_from_every_table_but_the_audit_trail() {
     auth.settings(&caller).set_setting(set).await.unwrap();
     let refreshed = auth.refresh(&tokens.refresh_token, &Uuid::new_v4().to_string()).await.unwrap();
     assert!(!refreshed.refresh_token.is_empty());
+    // One of them had ended before, and is not ended again.
+    for name in ["live", "ended"] {
+        let key = auth.credentials.api_key(caller.user_id, &["skills:read".to_owned()]).await;
+        sqlx::query(
+            "update auth.api_keys set name = 'personal ' || $2, ip_allow_list = '{192.0.2.7/32}',
+                 metadata = '{\"phone\": \"personal\"}', revoked_at = case when $2 = 'ended' then now() end
+             where api_key_id = $1",
+        )
+        .bind(key.api_key_id)
+        .bind(name)
+        .execute(&auth.database.superuser)
+        .await
+        .unwrap();
+    }
+    assert!(auth.login_with("very.personal@example.com", "not the password").await.is_err());
 
     let deleted = auth.delete(&admin, caller.user_id).await.unwrap();
 
@@ -66,10 +81,12 @@ async fn what_says_whose_it_was_is_gone_from_every_table_but_the_audit_trail() {
                  (select string_agg(s::text, ' ') from auth.sessions s where ip_address is not null
                       or refresh_ip_address is not null or user_agent <> ''),
                  (select string_agg(s::text, ' ') from auth.settings s),
+                 (select string_agg(k::text, ' ') from auth.api_keys k),
+                 (select string_agg(l::text, ' ') from auth.locks l where user_id is not null),
                  (select string_agg(r::text, ' ') from auth.refresh_tokens r))",
         )
         .await;
-    for word in ["personal", "Ann", "127.0.0.1", "argon2"] {
+    for word in ["personal", "Ann", "127.0.0.1", "argon2", "192.0.2.7", "account"] {
         assert!(!left.contains(word), "{word} is in {left}");
     }
     let record = auth.audited("user.delete").await;
@@ -80,6 +97,8 @@ async fn what_says_whose_it_was_is_gone_from_every_table_but_the_audit_trail() {
         (new["state"].as_str(), new["removed_settings"].as_i64()),
         (Some("deleted"), Some(1))
     );
+    assert_eq!(new["revoked_api_keys"].as_array().unwrap().len(), 1);
+    assert_eq!(new["ended_locks"], 1);
     let registered = auth.audited("user.register").await;
     assert_eq!(registered.new_values.unwrap()["email"], "very.personal@example.com");
 }
@@ -142,4 +161,50 @@ async fn the_last_active_administrator_is_not_deleted_and_managers_delete_none()
     let request = pb::DeleteUserRequest { user_id: "7".to_owned() };
     let status = auth.users(&admin).delete_user(request).await.unwrap_err();
     assert_eq!(violations(&status), ["user_id"]);
+}
+
+/// What is not known here would outlive the account that it belongs to.
+#[tokio::test]
+async fn every_column_that_says_whose_something_is_is_known() {
+    let auth = Auth::start().await;
+
+    let columns: Vec<String> = auth
+        .scalar(
+            "select array_agg(table_name || '.' || column_name order by table_name, column_name)
+             from information_schema.columns
+             where table_schema = 'auth' and column_name ~
+                 '(user|owner|principal|subject|session)_id$|email|recipient|ip_address|user_agent'",
+        )
+        .await;
+
+    assert_eq!(
+        columns,
+        [
+            "api_keys.user_id",
+            "email_tokens.email",
+            "email_tokens.user_id",
+            "idempotency_keys.principal_id",
+            "locks.user_id",
+            "login_challenges.user_id",
+            "mails.ip_address",
+            "mails.recipient",
+            "mails.user_agent",
+            "mails.user_id",
+            "passkeys.user_id",
+            "recovery_codes.user_id",
+            "refresh_tokens.session_id",
+            // The id alone, for as long as its tokens could live.
+            "revocations.subject_id",
+            "sessions.ip_address",
+            "sessions.refresh_ip_address",
+            "sessions.session_id",
+            "sessions.user_agent",
+            "sessions.user_id",
+            "settings.user_id",
+            "totps.user_id",
+            "users.email",
+            "users.email_verified_at",
+            "users.user_id",
+        ]
+    );
 }

@@ -8,7 +8,7 @@ use ihuman_shared::{
 };
 use uuid::Uuid;
 
-use crate::support::{Auth, registration};
+use crate::support::{Auth, EMAIL, registration};
 
 impl Auth {
     async fn find(&self, caller: &Caller, query: &str) -> Vec<String> {
@@ -108,4 +108,28 @@ async fn accounts_are_counted_by_role_kind_and_state_and_by_what_is_recent() {
     let states: Vec<_> = stats.by_state.iter().map(|it| (it.state, it.count)).collect();
     assert_eq!(states, [(1, 2), (2, 1), (3, 1)]);
     assert_eq!((stats.new_count, stats.active_count), (2, 1));
+}
+
+#[tokio::test]
+async fn support_sees_who_has_a_second_factor() {
+    let auth = Auth::start().await;
+    let manager = auth.manager().await;
+    let with = auth.person_with_mfa(EMAIL).await.user;
+    let without = auth.register("bob@example.com").await;
+    let mut users = auth.users(&manager);
+
+    let mut enabled = Vec::new();
+    for user in [&with, &without] {
+        let request = pb::GetUserRequest { user_id: user.id.clone() };
+        let response = users.get_user(request).await.unwrap().into_inner();
+        enabled.push(response.user.unwrap().mfa_enabled);
+    }
+    for query in ["", "ann"] {
+        let request = pb::ListUsersRequest { query: query.to_owned(), ..Default::default() };
+        let listed = users.list_users(request).await.unwrap().into_inner().users;
+        let found: Vec<_> = listed.iter().filter(|it| it.mfa_enabled).map(|it| &it.id).collect();
+        assert_eq!(found, [&with.id], "{query:?}");
+    }
+
+    assert_eq!(enabled, [true, false]);
 }

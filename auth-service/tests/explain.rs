@@ -18,6 +18,7 @@ use crate::support::Auth;
 
 const LIST_USERS: &str = "/ihuman.auth.v1.UserService/ListUsers";
 const SET_ROLE: &str = "/ihuman.auth.v1.UserService/SetUserRole";
+const REVOKE_CURRENT: &str = "/ihuman.auth.v1.ApiKeyService/RevokeCurrentApiKey";
 const CREATE_SKILL: &str = "/ihuman.catalog.v1.SkillService/CreateSkill";
 
 impl Auth {
@@ -79,8 +80,9 @@ async fn the_methods_of_a_role_are_those_that_its_rules_let_in() {
 
         let methods = auth.methods(&person).await;
 
-        let allowed =
-            rules.iter().filter(|(_, it)| it.check_permissions(role.permissions()).is_ok());
+        let allowed = rules
+            .iter()
+            .filter(|(_, it)| it.check_permissions(role.permissions()).is_ok() && !it.api_key_only);
         let expected: Vec<_> = allowed.map(|(path, _)| path.to_owned()).collect();
         let listed: Vec<_> = methods.iter().map(|it| it.method.clone()).collect();
         assert_eq!(listed, expected, "{role:?}");
@@ -104,6 +106,7 @@ async fn an_idle_session_and_a_key_may_call_less_than_a_fresh_session() {
     assert!(!may(&idle, SET_ROLE).await && may(&idle, LIST_USERS).await);
     assert!(!may(&full, SET_ROLE).await && may(&full, LIST_USERS).await);
     assert!(!may(&narrow, LIST_USERS).await && may(&narrow, CREATE_SKILL).await);
+    assert!(!may(&admin, REVOKE_CURRENT).await && may(&narrow, REVOKE_CURRENT).await);
 }
 
 #[tokio::test]
@@ -121,6 +124,7 @@ async fn the_part_that_says_no_is_named() {
     let by_scope = explain(CREATE_SKILL, key(&narrow)).await;
     let by_key = explain(SET_ROLE, key(&wide)).await;
     let no_session = explain("/ihuman.auth.v1.SessionService/ListSessions", user(&program)).await;
+    let no_key = explain(REVOKE_CURRENT, user(&admin)).await;
     auth.service.clock.advance(TimeDelta::minutes(16));
     let by_age = explain(SET_ROLE, None).await;
 
@@ -129,6 +133,8 @@ async fn the_part_that_says_no_is_named() {
     assert_eq!(denial(&by_scope), (Denial::ApiKeyScopes, "skills:write"));
     assert_eq!(denial(&by_key), (Denial::SessionRequired, ""));
     assert_eq!(denial(&no_session), (Denial::SessionRequired, ""));
+    assert_eq!(denial(&no_key), (Denial::ApiKeyRequired, ""));
+    assert_eq!(grant(&explain(REVOKE_CURRENT, user(&program)).await), Grant::Authenticated);
     assert_eq!(denial(&by_age), (Denial::RecentAuthenticationRequired, ""));
     assert_eq!(grant(&explain(SET_ROLE, user(&admin)).await), Grant::Role);
     assert_eq!(grant(&explain(LIST_USERS, None).await), Grant::Role);

@@ -28,6 +28,7 @@ impl Auth {
             api_key_id: api_key.id.clone(),
             overlap: Some(prost_types::Duration { seconds: overlap_seconds, nanos: 0 }),
             request_id: request_id.to_owned(),
+            expire_time: None,
         };
         let response = self.api_keys(caller).rotate_api_key(request).await?.into_inner();
         Ok((response.api_key.unwrap(), response.key))

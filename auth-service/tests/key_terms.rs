@@ -29,7 +29,7 @@ fn texts(texts: &[&str]) -> Vec<String> {
 }
 
 impl Auth {
-    async fn update_key(
+    pub(crate) async fn update_key(
         &self,
         caller: &Caller,
         api_key: pb::ApiKey,
@@ -205,7 +205,7 @@ async fn what_a_key_can_not_be_changed_to_names_its_field() {
         ("metadata", "api_key.metadata", pb::ApiKey { metadata: crowd, ..key() }),
         ("metadata", "api_key.metadata", pb::ApiKey { metadata: notes(&[("", "a")]), ..key() }),
         ("metadata", "api_key.metadata", pb::ApiKey { metadata: notes(&[("a", "\0")]), ..key() }),
-        ("expire_time", "update_mask", key()),
+        ("create_time", "update_mask", key()),
         ("id", "update_mask", key()),
     ];
 

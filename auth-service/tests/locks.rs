@@ -332,10 +332,10 @@ async fn unlocking_lets_anybody_try_again_and_is_recorded() {
 async fn only_an_administrator_unlocks_an_administrator() {
     let auth = Auth::start().await;
     let admin = auth.credentials.person(Role::Admin).await;
-    let key = auth.credentials.api_key(admin.user_id, &["users:manage".to_owned()]).await;
+    let manager = auth.manager().await;
     let nobody = Uuid::now_v7().to_string();
 
-    let refused = auth.unlock(&key, &admin.user_id.to_string()).await.unwrap_err();
+    let refused = auth.unlock(&manager, &admin.user_id.to_string()).await.unwrap_err();
     let missing = auth.unlock(&admin, &nobody).await.unwrap_err();
     let request = pb::GetLockStateRequest { user_id: nobody };
     let no_state = auth.locks(&admin).get_lock_state(request).await.unwrap_err();

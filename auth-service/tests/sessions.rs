@@ -278,3 +278,40 @@ async fn a_session_of_another_looks_like_none() {
     assert_eq!(violations(&malformed), ["session_id"]);
     assert!(auth.accepts(&owner).await.is_ok());
 }
+
+#[tokio::test]
+async fn who_manages_users_ends_every_session_of_an_account_but_no_key() {
+    let auth = Auth::start().await;
+    let (admin, manager) = (auth.credentials.person(Role::Admin).await, auth.manager().await);
+    let (user, first) = auth.person(EMAIL).await;
+    let second = auth.login(EMAIL).await;
+    let (first, second) = (bearer(&user, &first), bearer(&user, &second));
+    let key = auth.credentials.api_key(first.user_id, &["skills:read".to_owned()]).await;
+    auth.accepts(&first).await.unwrap();
+    let end = async |caller: &Caller, user_id: &str| {
+        let request = pb::RevokeUserSessionsRequest { user_id: user_id.to_owned() };
+        let response = auth.sessions(caller).revoke_user_sessions(request).await;
+        response.map(|it| it.into_inner().revoked_session_count)
+    };
+
+    let ended = end(&manager, &user.id).await.unwrap();
+    let again = end(&manager, &user.id).await.unwrap();
+    let of_admin = end(&manager, &admin.user_id.to_string()).await.unwrap_err();
+    let unknown = end(&admin, &Uuid::now_v7().to_string()).await.unwrap_err();
+    let malformed = end(&admin, "7").await.unwrap_err();
+
+    assert_eq!((ended, again), (2, 0));
+    for session in [first, second] {
+        let refused = auth.refuses_within_a_second(&session).await;
+        assert_eq!(reason(&refused), Reason::CredentialsRevoked);
+    }
+    auth.accepts(&key).await.unwrap();
+    auth.accepts(&admin).await.unwrap();
+    assert_eq!((reason(&of_admin), reason(&unknown)), (Reason::NotAllowed, Reason::NotFound));
+    assert_eq!(violations(&malformed), ["user_id"]);
+    let record = auth.audited("session.revoke_all").await;
+    record.is_by(&manager);
+    assert_eq!(record.entity, ("user".to_owned(), user.id));
+    assert_eq!(record.new_values.unwrap()["revoked_sessions"], 2);
+    auth.audited("/ihuman.auth.v1.SessionService/RevokeUserSessions").await.is_by(&manager);
+}

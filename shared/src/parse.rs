@@ -72,6 +72,49 @@ pub fn text(field: &str, text: String, min: usize, max: usize) -> Result<String>
     Ok(text)
 }
 
+/// A text of 1 to `max` characters on one line that can be seen, such as a name.
+pub fn line(field: &str, line: String, max: usize) -> Result<String> {
+    let line = text(field, line, 1, max)?;
+    if line.chars().any(char::is_control) {
+        return Err(Error::invalid(field, "must not have control characters"));
+    }
+    if line.trim().is_empty() {
+        return Err(Error::invalid(field, "must not be only spaces"));
+    }
+    Ok(line)
+}
+
+/// A value of an enum of the contract, or none if it is unspecified.
+pub fn optional_enum<T: TryFrom<i32>>(field: &str, number: i32) -> Result<Option<T>> {
+    if number == 0 {
+        return Ok(None);
+    }
+    let refused = |_| Error::invalid(field, "must be a value that the contract names");
+    T::try_from(number).map(Some).map_err(refused)
+}
+
+/// The items of a list, of which none is what can't be one.
+///
+/// # Errors
+/// `InvalidFields`, which names each that is not `allowed` by its place.
+pub fn items<T>(
+    field: &str,
+    items: impl IntoIterator<Item = Option<T>>,
+    allowed: &str,
+) -> Result<Vec<T>> {
+    let (mut good, mut violations) = (Vec::new(), Vec::new());
+    for (at, item) in items.into_iter().enumerate() {
+        match item {
+            Some(item) => good.push(item),
+            None => violations.push(Violation {
+                field: format!("{field}[{at}]"),
+                description: allowed.to_owned(),
+            }),
+        }
+    }
+    if violations.is_empty() { Ok(good) } else { Err(Error::InvalidFields(violations)) }
+}
+
 /// A word of 1 to `max` characters of a-z, 0-9 and "-".
 pub fn slug(field: &str, text: String, max: usize) -> Result<String> {
     let allowed = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-';
@@ -218,6 +261,26 @@ mod tests {
         assert!(text("it", "äöüß".to_owned(), 1, 3).is_err());
         assert!(text("it", "a\0b".to_owned(), 1, 3).is_err());
         assert!(text("it", String::new(), 1, 3).is_err());
+    }
+
+    #[test]
+    fn a_line_can_be_seen_and_is_one() {
+        let accepted = |text: &str| line("it", text.to_owned(), 3).is_ok();
+
+        assert!(accepted("a b") && accepted("äöü"));
+        for text in ["", "   ", "a\nb", "a\tb", "a\0b", "abcd"] {
+            assert!(!accepted(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_an_enum_does_not_have_is_refused() {
+        use ihuman_proto::access::v1::Role;
+
+        assert_eq!(optional_enum::<Role>("it", 0).unwrap(), None);
+        assert_eq!(optional_enum("it", 4).unwrap(), Some(Role::Viewer));
+        assert!(optional_enum::<Role>("it", 99).is_err());
+        assert!(optional_enum::<Role>("it", -1).is_err());
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Who may call what, and why not: the rules of the gate, put into words.
 
 pub(crate) mod rpc;
-mod store;
 
 use std::sync::Arc;
 
@@ -9,13 +8,13 @@ use chrono::{DateTime, Utc};
 use ihuman_shared::{
     Error, Result,
     access::{
-        Credential, Grant, Permission, Permissions, Principal, Role, Rule, Rules, Scope,
-        UndeclaredAccess,
+        Credential, Grant, Permission, Permissions, Principal, Role, Rule, Rules, UndeclaredAccess,
     },
 };
 use uuid::Uuid;
 
 use crate::{
+    api_keys,
     context::Context,
     users::{
         self,
@@ -60,6 +59,7 @@ pub(crate) enum Denied {
     Permissions(Permission),
     ApiKeyScopes(Permission),
     SessionRequired,
+    ApiKeyRequired,
     RecentAuthenticationRequired,
 }
 
@@ -95,7 +95,8 @@ impl Explainer {
     /// Whether `subject` may call the RPC at `path`.
     ///
     /// # Errors
-    /// `NotFound`, when there is no such RPC, or no such subject that is the caller's to see.
+    /// `NotFound`, when there is no such RPC, or no such subject that is the caller's to
+    /// see; `NotAllowed` for the key of an administrator.
     pub(crate) async fn explain(
         &self,
         caller: &Principal,
@@ -135,18 +136,10 @@ impl Explainer {
     }
 
     async fn api_key(&self, caller: &Principal, api_key_id: Uuid) -> Result<Standing> {
-        let mut conn = self.context.db.acquire().await?;
-        let found = store::find_api_key(&mut conn, api_key_id).await?;
-        let visible = |it: &store::ApiKey| {
-            it.user_id == caller.user_id || caller.may(Permission::USERS_MANAGE)
-        };
-        let api_key = found.filter(visible).ok_or(Error::NotFound("api_key"))?;
-        let user = users::store::get(&mut conn, api_key.user_id).await?;
-        let scopes = api_key.scopes.iter().filter_map(|it| Scope::parse(it));
-        let scopes = scopes.fold(Permissions::default(), |all, it| all.union(it.grants()));
-        let has_expired = api_key.expires_at.is_some_and(|it| it <= self.context.now());
-        let is_live = api_key.revoked_at.is_none() && !has_expired;
-        Ok(Standing { is_live, ..Standing::of(&user, Some(scopes), None) })
+        let api_key = api_keys::get(&self.context, caller, api_key_id).await?;
+        let user = users::get(&self.context, api_key.user_id).await?;
+        let is_live = api_key.ended(self.context.now()).is_none();
+        Ok(Standing { is_live, ..Standing::of(&user, Some(api_key.grants()), None) })
     }
 }
 
@@ -186,6 +179,7 @@ impl Standing {
             Err(Error::RecentAuthenticationRequired(_)) => {
                 return Err(Denied::RecentAuthenticationRequired);
             }
+            Err(Error::ApiKeyRequired) => return Err(Denied::ApiKeyRequired),
             Err(_) => return Err(Denied::SessionRequired),
             Ok(()) => {}
         }

@@ -111,6 +111,7 @@ fn denied(by: Denied) -> pb::ExplainAccessResponse {
         Denied::Permissions(it) => (pb::AccessDenial::Permissions, Some(it)),
         Denied::ApiKeyScopes(it) => (pb::AccessDenial::ApiKeyScopes, Some(it)),
         Denied::SessionRequired => (pb::AccessDenial::SessionRequired, None),
+        Denied::ApiKeyRequired => (pb::AccessDenial::ApiKeyRequired, None),
         Denied::RecentAuthenticationRequired => {
             (pb::AccessDenial::RecentAuthenticationRequired, None)
         }

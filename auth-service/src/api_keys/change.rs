@@ -14,12 +14,13 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    AllowList, ApiKey, KeyName, Metadata, RequestRate, Scopes, again, lock_owner, present, store,
-    visible,
+    AllowList, ApiKey, Expiry, KeyName, Metadata, RequestRate, Scopes, again, lock_owner, present,
+    store, visible,
 };
 use crate::{
     context::Context,
     revocations::{self, Revoked},
+    users,
 };
 
 /// What to change of a key; none stays as it is.
@@ -27,10 +28,20 @@ use crate::{
 pub(crate) struct Update {
     pub(crate) name: Option<KeyName>,
     pub(crate) scopes: Option<Scopes>,
+    pub(crate) expiry: Option<Expiry>,
     pub(crate) ip_allow_list: Option<AllowList>,
     /// The inner none is the limit of the service.
     pub(crate) rate_limit: Option<Option<RequestRate>>,
     pub(crate) metadata: Option<Metadata>,
+}
+
+/// How to renew a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rotation {
+    /// For how long the present secret works too.
+    pub(crate) overlap: Duration,
+    /// When the key stops working; none for when it does already.
+    pub(crate) expiry: Option<Expiry>,
 }
 
 /// Changes a key, on every replica of both services within a second.
@@ -44,6 +55,11 @@ pub(crate) async fn update(
     let (old, rights) = lock_live(&mut tx, context, caller, api_key_id).await?;
     if let Some(scopes) = &update.scopes {
         scopes.check_within("api_key.scopes", rights)?;
+        users::check_given_by(caller, scopes.grants(), old.grants())?;
+    }
+    if update.expiry.is_some_and(|it| old.expires_at.is_some_and(|old| it.at() > old)) {
+        // To let it live longer is to issue it once more.
+        users::check_given_by(caller, old.grants().intersection(rights), Permissions::default())?;
     }
     let new_rate = update.rate_limit.flatten().filter(|it| !it.is(&old));
     if let Some(rate) = new_rate {
@@ -72,12 +88,12 @@ pub(crate) async fn update(
     Ok(new)
 }
 
-/// Gives a key a new secret; the present one works for `overlap` longer.
+/// Gives a key a new secret, and the caller all that it may do.
 pub(crate) async fn rotate(
     context: &Context,
     caller: &Principal,
     api_key_id: Uuid,
-    overlap: Duration,
+    rotation: Rotation,
     key: Option<Key>,
 ) -> Result<(ApiKey, Secret)> {
     let credential = credentials::ApiKey::generate(&context.config.api_key_prefix, api_key_id)?;
@@ -89,13 +105,22 @@ pub(crate) async fn rotate(
     if let Some(earlier) = claimed {
         return again(&mut tx, context, earlier).await;
     }
-    lock_live(&mut tx, context, caller, api_key_id).await?;
-    let previous_expires_at = context.now() + overlap;
+    let (old, rights) = lock_live(&mut tx, context, caller, api_key_id).await?;
+    users::check_given_by(caller, old.grants().intersection(rights), Permissions::default())?;
+    let expires_at = rotation.expiry.map(Expiry::at).or(old.expires_at);
+    // No secret outlives the key.
+    let overlapped = context.now() + rotation.overlap;
+    let previous_expires_at = expires_at.map_or(overlapped, |it| it.min(overlapped));
     let hash = context.api_keys.hash(&credential);
-    let version = store::rotate(&mut tx, api_key_id, &hash, previous_expires_at).await?;
+    let version =
+        store::rotate(&mut tx, api_key_id, &hash, previous_expires_at, expires_at).await?;
     revocations::insert(&mut tx, context, Revoked::ApiKeyBefore { api_key_id, version }).await?;
-    let new = json!({"previous_secret_expire_time": previous_expires_at});
-    let change = Change::created("api_key.rotate", "api_key", api_key_id, new);
+    let before = json!({"expire_time": old.expires_at});
+    let new = json!({
+        "previous_secret_expire_time": previous_expires_at,
+        "expire_time": expires_at,
+    });
+    let change = Change::changed("api_key.rotate", "api_key", api_key_id, before, new);
     audit::record(&mut tx, &Actor::from(caller), change).await?;
     let api_key = present(&mut tx, api_key_id).await?;
     tx.commit().await?;
@@ -112,18 +137,13 @@ async fn lock_live(
 ) -> Result<(ApiKey, Permissions)> {
     // The owner first, as in issuing a key: two that lock in one order can't
     // wait for each other.
-    let found = visible(store::find(conn, api_key_id).await?, caller)?;
+    let found = visible(conn, api_key_id, caller).await?;
     let owner = lock_owner(conn, caller, Some(found.user_id)).await?;
     store::lock(conn, api_key_id).await?;
     let api_key = present(conn, api_key_id).await?;
-    let is = |description: &str| {
-        Err(Error::WrongState { subject: "api_key", description: description.to_owned() })
-    };
-    if api_key.revoked_at.is_some() {
-        return is("is revoked");
-    }
-    if api_key.expires_at.is_some_and(|it| it <= context.now()) {
-        return is("has expired");
+    if let Some(description) = api_key.ended(context.now()) {
+        let description = description.to_owned();
+        return Err(Error::WrongState { subject: "api_key", description });
     }
     Ok((api_key, owner.rights()))
 }
@@ -132,6 +152,11 @@ impl Update {
     fn applied_to(self, mut api_key: ApiKey) -> ApiKey {
         if let Some(name) = self.name {
             name.as_str().clone_into(&mut api_key.name);
+        }
+        if let Some(expiry) = self.expiry {
+            api_key.expires_at = Some(expiry.at());
+            // As the store does.
+            api_key.previous_expires_at = api_key.previous_expires_at.map(|it| it.min(expiry.at()));
         }
         if let Some(scopes) = self.scopes {
             api_key.scopes = scopes.texts();

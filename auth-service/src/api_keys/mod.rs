@@ -8,9 +8,10 @@ mod terms;
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use ihuman_shared::{
     Error, Result,
-    access::{Permission, Principal},
+    access::{Permission, Permissions, Principal, Scope},
     audit::{self, Actor, Change},
     credentials::{self, Secret},
     idempotency::{self, Earlier, Key},
@@ -22,7 +23,7 @@ use uuid::Uuid;
 
 use self::store::{ApiKey, Mutable, NewApiKey};
 pub(crate) use self::{
-    change::{Update, rotate, update},
+    change::{Rotation, Update, rotate, update},
     request::{Expiry, KeyName, Scopes},
     terms::{AllowList, Metadata, RequestRate},
 };
@@ -69,6 +70,7 @@ pub(crate) async fn create(
     }
     let owner = lock_owner(&mut tx, caller, order.owner).await?;
     order.scopes.check_within("scopes", owner.rights())?;
+    users::check_given_by(caller, order.scopes.grants(), Permissions::default())?;
     if let Some(rate) = order.rate_limit {
         rate.check_for(caller, context.key_quota)?;
     }
@@ -86,7 +88,6 @@ pub(crate) async fn create(
     let api_key = present(&mut tx, api_key_id).await?;
     let mut new = api_key.audited_terms();
     new["user_id"] = json!(api_key.user_id);
-    new["expire_time"] = json!(api_key.expires_at);
     let change = Change::created("api_key.create", "api_key", api_key_id, new);
     audit::record(&mut tx, &Actor::from(caller), change).await?;
     tx.commit().await?;
@@ -105,10 +106,10 @@ async fn insert(
         api_key_id,
         user_id,
         secret_hash,
-        expires_at: order.expiry.at(),
         mutable: Mutable {
             name: order.name.as_str(),
             scopes: &order.scopes.texts(),
+            expires_at: Some(order.expiry.at()),
             ip_allow_list: &order.ip_allow_list.texts(),
             rate_limit_requests,
             rate_limit_window_ms,
@@ -159,14 +160,13 @@ async fn lock_owner(
     Ok(user)
 }
 
-/// One key of the caller's, or anyone's for who manages users.
+/// One key of the caller's, or of an account that the caller manages.
 pub(crate) async fn get(context: &Context, caller: &Principal, api_key_id: Uuid) -> Result<ApiKey> {
     let mut conn = context.db.acquire().await?;
-    let found = store::find(&mut conn, api_key_id).await?;
-    visible(found, caller)
+    visible(&mut conn, api_key_id, caller).await
 }
 
-/// The keys of the caller, or of `owner` for who manages users: all, or those that
+/// The keys of the caller, or of `owner` for who manages that account: all, or those that
 /// stop working by themselves within a time.
 pub(crate) async fn list(
     context: &Context,
@@ -181,6 +181,9 @@ pub(crate) async fn list(
     }
     let expiring = expiring_within.map(|it| (context.now(), context.now() + it));
     let mut conn = context.db.acquire().await?;
+    if user_id != caller.user_id {
+        users::store::get(&mut conn, user_id).await?.check_managed_by(caller)?;
+    }
     let api_keys = store::list(&mut conn, user_id, expiring, page.after, page.limit()).await?;
     page.cut(api_keys, |last| last.api_key_id)
 }
@@ -193,7 +196,7 @@ pub(crate) async fn revoke(
 ) -> Result<ApiKey> {
     let mut tx = context.db.begin().await?;
     store::lock(&mut tx, api_key_id).await?;
-    let api_key = visible(store::find(&mut tx, api_key_id).await?, caller)?;
+    let api_key = visible(&mut tx, api_key_id, caller).await?;
     if api_key.revoked_at.is_some() {
         return Ok(api_key);
     }
@@ -213,18 +216,38 @@ pub(crate) async fn revoke_current(context: &Context, caller: &Principal) -> Res
     revoke(context, caller, api_key_id).await
 }
 
-/// A key that is not the caller's to see is not there.
-fn visible(found: Option<ApiKey>, caller: &Principal) -> Result<ApiKey> {
-    let allowed =
-        |it: &ApiKey| it.user_id == caller.user_id || caller.may(Permission::USERS_MANAGE);
-    found.filter(allowed).ok_or(Error::NotFound("api_key"))
+/// A key of the caller's, or of an account that the caller manages. To everybody else
+/// it is not there.
+async fn visible(conn: &mut PgConnection, api_key_id: Uuid, caller: &Principal) -> Result<ApiKey> {
+    let api_key = present(conn, api_key_id).await?;
+    if api_key.user_id != caller.user_id {
+        if !caller.may(Permission::USERS_MANAGE) {
+            return Err(Error::NotFound("api_key"));
+        }
+        users::store::get(conn, api_key.user_id).await?.check_managed_by(caller)?;
+    }
+    Ok(api_key)
 }
 
 impl ApiKey {
+    /// How it has ended, if it has.
+    pub(crate) fn ended(&self, now: DateTime<Utc>) -> Option<&'static str> {
+        match self.revoked_at {
+            Some(_) => Some("is revoked"),
+            None => self.expires_at.is_some_and(|it| it <= now).then_some("has expired"),
+        }
+    }
+
+    /// What it grants to who may do it.
+    pub(crate) fn grants(&self) -> Permissions {
+        Permissions::granted_by(self.scopes.iter().filter_map(|it| Scope::parse(it)))
+    }
+
     fn mutable(&self) -> Mutable<'_> {
         Mutable {
             name: &self.name,
             scopes: &self.scopes,
+            expires_at: self.expires_at,
             ip_allow_list: &self.ip_allow_list,
             rate_limit_requests: self.rate_limit_requests,
             rate_limit_window_ms: self.rate_limit_window_ms,
@@ -238,6 +261,7 @@ impl ApiKey {
         json!({
             "name": self.name,
             "scopes": self.scopes,
+            "expire_time": self.expires_at,
             "ip_allow_list": self.ip_allow_list,
             "rate_limit_requests": self.rate_limit_requests,
             "rate_limit_window_ms": self.rate_limit_window_ms,

@@ -4,7 +4,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use ihuman_shared::{
     Error, Result,
     access::{Permissions, Scope},
-    error::Violation,
     parse,
 };
 
@@ -29,11 +28,7 @@ impl KeyName {
     /// # Errors
     /// `InvalidFields`, when it is no name of one line.
     pub(crate) fn parse(field: &str, text: String) -> Result<Self> {
-        let text = parse::text(field, text, 1, NAME_MAX)?;
-        if text.chars().any(char::is_control) {
-            return Err(Error::invalid(field, "must not have control characters"));
-        }
-        Ok(KeyName(text))
+        parse::line(field, text, NAME_MAX).map(KeyName)
     }
 
     /// The name.
@@ -50,17 +45,19 @@ impl Scopes {
             let problem = format!("must have 1 to {SCOPES_MAX} scopes");
             return Err(Error::invalid(field, problem));
         }
-        let scopes: Vec<_> = texts.iter().map(|it| Scope::parse(it)).collect();
-        let allowed = "must be a permission such as \"skills:read\", or \"skills:*\"";
-        refuse(field, scopes.iter().map(Option::is_some), allowed)?;
-        Ok(Scopes(scopes.into_iter().flatten().collect()))
+        Scope::parse_all(field, texts).map(Scopes)
     }
 
     /// # Errors
     /// `InvalidFields`, which names each scope that grants more than `rights`.
     pub(crate) fn check_within(&self, field: &str, rights: Permissions) -> Result<()> {
-        let within = self.0.iter().map(|it| rights.contains_all(it.grants()));
-        refuse(field, within, "must not go beyond what the owner may do")
+        let within = self.0.iter().map(|it| rights.contains_all(it.grants()).then_some(()));
+        parse::items(field, within, "must not go beyond what the owner may do").map(|_| ())
+    }
+
+    /// What they grant together.
+    pub(crate) fn grants(&self) -> Permissions {
+        Permissions::granted_by(&self.0)
     }
 
     /// Each in text form.
@@ -91,14 +88,4 @@ impl Expiry {
     pub(crate) fn at(self) -> DateTime<Utc> {
         self.0
     }
-}
-
-/// Refuses the items of a list that are not good, each by its place.
-pub(super) fn refuse(field: &str, good: impl Iterator<Item = bool>, allowed: &str) -> Result<()> {
-    let bad = good.enumerate().filter(|(_, good)| !good).map(|(at, _)| Violation {
-        field: format!("{field}[{at}]"),
-        description: allowed.to_owned(),
-    });
-    let violations: Vec<_> = bad.collect();
-    if violations.is_empty() { Ok(()) } else { Err(Error::InvalidFields(violations)) }
 }

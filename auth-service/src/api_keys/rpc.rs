@@ -13,9 +13,13 @@ use ihuman_shared::{
     page::Page,
     parse::{self, Fields},
 };
+use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
-use super::{AllowList, ApiKey, Expiry, KeyName, Metadata, Order, RequestRate, Scopes, Update};
+use super::{
+    AllowList, ApiKey, Expiry, KeyName, Metadata, Order, RequestRate, Rotation, Scopes, Update,
+};
 use crate::{context::Context, limits, refusal};
 
 /// For how long a secret may work beside its successor.
@@ -41,9 +45,7 @@ impl ApiKeyService for ApiKeys {
         request: Request<pb::CreateApiKeyRequest>,
     ) -> Result<Response<pb::CreateApiKeyResponse>, Status> {
         let caller = Principal::of(&request)?;
-        let request = request.into_inner();
-        let key = Key::of(caller.user_id, "CreateApiKey", &request.request_id, &request)?;
-        let order = self.order(request)?;
+        let (order, key) = self.order(&caller, request.into_inner())?;
 
         let done = super::create(&self.0, &caller, order, key).await;
         let (api_key, key) = self.recorded(&caller, "CreateApiKey", done).await?;
@@ -59,7 +61,8 @@ impl ApiKeyService for ApiKeys {
         let caller = Principal::of(&request)?;
         let api_key_id = parse::uuid("api_key_id", &request.into_inner().api_key_id)?;
 
-        let api_key = super::get(&self.0, &caller, api_key_id).await?;
+        let done = super::get(&self.0, &caller, api_key_id).await;
+        let api_key = self.recorded(&caller, "GetApiKey", done).await?;
 
         Ok(Response::new(pb::GetApiKeyResponse { api_key: Some(api_key.into()) }))
     }
@@ -89,8 +92,8 @@ impl ApiKeyService for ApiKeys {
         let caller = Principal::of(&request)?;
         let request = request.into_inner();
         let api_key = parse::required("api_key", request.api_key)?;
-        let api_key_id = parse::uuid("api_key.id", &api_key.id)?;
-        let update = update(api_key, &request.update_mask.unwrap_or_default().paths)?;
+        let mask = request.update_mask.unwrap_or_default().paths;
+        let (api_key_id, update) = self.change(api_key, &mask)?;
 
         let done = super::update(&self.0, &caller, api_key_id, update).await;
         let api_key = self.recorded(&caller, "UpdateApiKey", done).await?;
@@ -103,12 +106,9 @@ impl ApiKeyService for ApiKeys {
         request: Request<pb::RotateApiKeyRequest>,
     ) -> Result<Response<pb::RotateApiKeyResponse>, Status> {
         let caller = Principal::of(&request)?;
-        let request = request.into_inner();
-        let key = Key::of(caller.user_id, "RotateApiKey", &request.request_id, &request)?;
-        let api_key_id = parse::uuid("api_key_id", &request.api_key_id)?;
-        let overlap = overlap(request.overlap)?;
+        let (api_key_id, rotation, key) = self.rotation(&caller, &request.into_inner())?;
 
-        let done = super::rotate(&self.0, &caller, api_key_id, overlap, key).await;
+        let done = super::rotate(&self.0, &caller, api_key_id, rotation, key).await;
         let (api_key, key) = self.recorded(&caller, "RotateApiKey", done).await?;
 
         let (api_key, key) = (Some(api_key.into()), key.reveal().to_owned());
@@ -134,28 +134,95 @@ impl ApiKeyService for ApiKeys {
         let caller = Principal::of(&request)?;
         let api_key_id = parse::uuid("api_key_id", &request.into_inner().api_key_id)?;
 
-        let api_key = super::revoke(&self.0, &caller, api_key_id).await?;
+        let done = super::revoke(&self.0, &caller, api_key_id).await;
+        let api_key = self.recorded(&caller, "RevokeApiKey", done).await?;
 
         Ok(Response::new(pb::RevokeApiKeyResponse { api_key: Some(api_key.into()) }))
     }
 }
 
 impl ApiKeys {
-    fn order(&self, request: pb::CreateApiKeyRequest) -> Result<Order> {
-        let now = self.0.now();
-        let expiry = match request.expire_time {
-            Some(time) => Expiry::parse("expire_time", parse::time("expire_time", time)?, now)?,
-            None => Expiry::after_days(self.0.config.api_key_expiry_days, now),
-        };
-        Ok(Order {
-            name: KeyName::parse("name", request.name)?,
-            scopes: Scopes::parse("scopes", &request.scopes)?,
-            expiry,
-            ip_allow_list: AllowList::parse("ip_allow_list", &request.ip_allow_list)?,
-            rate_limit: rate("rate_limit", request.rate_limit)?,
-            metadata: Metadata::parse("metadata", request.metadata)?,
-            owner: parse::optional_uuid("user_id", &request.user_id)?,
-        })
+    fn order(
+        &self,
+        caller: &Principal,
+        request: pb::CreateApiKeyRequest,
+    ) -> Result<(Order, Option<Key>)> {
+        let mut fields = Fields::default();
+        let method = "CreateApiKey";
+        let key = fields.take(Key::of(caller.user_id, method, &request.request_id, &request));
+        let name = fields.take(KeyName::parse("name", request.name));
+        let scopes = fields.take(Scopes::parse("scopes", &request.scopes));
+        let expiry = fields.take(self.expiry("expire_time", request.expire_time));
+        let list = fields.take(AllowList::parse("ip_allow_list", &request.ip_allow_list));
+        let rate_limit = fields.take(rate("rate_limit", request.rate_limit));
+        let metadata = fields.take(Metadata::parse("metadata", request.metadata));
+        let owner = fields.take(parse::optional_uuid("user_id", &request.user_id));
+        let by_default = || Expiry::after_days(self.0.config.api_key_expiry_days, self.0.now());
+        fields.finish((|| {
+            let order = Order {
+                name: name?,
+                scopes: scopes?,
+                expiry: expiry?.unwrap_or_else(by_default),
+                ip_allow_list: list?,
+                rate_limit: rate_limit?,
+                metadata: metadata?,
+                owner: owner?,
+            };
+            Some((order, key?))
+        })())
+    }
+
+    /// Which key to change, and to what: the fields of `api_key` that the mask names;
+    /// `*` names all (AIP-134).
+    fn change(&self, api_key: pb::ApiKey, mask: &[String]) -> Result<(Uuid, Update)> {
+        let mut fields = Fields::default();
+        let api_key_id = fields.take(parse::uuid("api_key.id", &api_key.id));
+        let paths = fields.take(parse::update_mask(mask, MUTABLE)).unwrap_or_default();
+        let named = |path: &str| paths.contains(&path);
+        let mut update = Update::default();
+        if named("name") {
+            update.name = fields.take(KeyName::parse("api_key.name", api_key.name));
+        }
+        if named("scopes") {
+            update.scopes = fields.take(Scopes::parse("api_key.scopes", &api_key.scopes));
+        }
+        if named("expire_time") {
+            let at = parse::required("api_key.expire_time", api_key.expire_time);
+            let parsed = at.and_then(|it| self.expiry("api_key.expire_time", Some(it)));
+            update.expiry = fields.take(parsed).flatten();
+        }
+        if named("ip_allow_list") {
+            let parsed = AllowList::parse("api_key.ip_allow_list", &api_key.ip_allow_list);
+            update.ip_allow_list = fields.take(parsed);
+        }
+        if named("rate_limit") {
+            update.rate_limit = fields.take(rate("api_key.rate_limit", api_key.rate_limit));
+        }
+        if named("metadata") {
+            update.metadata = fields.take(Metadata::parse("api_key.metadata", api_key.metadata));
+        }
+        fields.finish(api_key_id.map(|it| (it, update)))
+    }
+
+    fn rotation(
+        &self,
+        caller: &Principal,
+        request: &pb::RotateApiKeyRequest,
+    ) -> Result<(Uuid, Rotation, Option<Key>)> {
+        let mut fields = Fields::default();
+        let method = "RotateApiKey";
+        let key = fields.take(Key::of(caller.user_id, method, &request.request_id, request));
+        let api_key_id = fields.take(parse::uuid("api_key_id", &request.api_key_id));
+        let overlap = fields.take(overlap(request.overlap));
+        let expiry = fields.take(self.expiry("expire_time", request.expire_time));
+        fields.finish((|| {
+            Some((api_key_id?, Rotation { overlap: overlap?, expiry: expiry? }, key?))
+        })())
+    }
+
+    fn expiry(&self, field: &str, time: Option<Timestamp>) -> Result<Option<Expiry>> {
+        let Some(time) = time else { return Ok(None) };
+        Expiry::parse(field, parse::time(field, time)?, self.0.now()).map(Some)
     }
 
     async fn recorded<T>(&self, caller: &Principal, rpc: &str, done: Result<T>) -> Result<T> {
@@ -165,31 +232,8 @@ impl ApiKeys {
 }
 
 /// What `UpdateApiKeyRequest.update_mask` may name.
-const MUTABLE: &[&str] = &["name", "scopes", "ip_allow_list", "rate_limit", "metadata"];
-
-/// The fields of `api_key` that the mask names; `*` names all (AIP-134).
-fn update(api_key: pb::ApiKey, mask: &[String]) -> Result<Update> {
-    let paths = parse::update_mask(mask, MUTABLE)?;
-    let (mut fields, mut update) = (Fields::default(), Update::default());
-    let named = |path: &str| paths.contains(&path);
-    if named("name") {
-        update.name = fields.take(KeyName::parse("api_key.name", api_key.name));
-    }
-    if named("scopes") {
-        update.scopes = fields.take(Scopes::parse("api_key.scopes", &api_key.scopes));
-    }
-    if named("ip_allow_list") {
-        let parsed = AllowList::parse("api_key.ip_allow_list", &api_key.ip_allow_list);
-        update.ip_allow_list = fields.take(parsed);
-    }
-    if named("rate_limit") {
-        update.rate_limit = fields.take(rate("api_key.rate_limit", api_key.rate_limit));
-    }
-    if named("metadata") {
-        update.metadata = fields.take(Metadata::parse("api_key.metadata", api_key.metadata));
-    }
-    fields.finish(Some(update))
-}
+const MUTABLE: &[&str] =
+    &["name", "scopes", "expire_time", "ip_allow_list", "rate_limit", "metadata"];
 
 fn rate(field: &str, rate: Option<pb::RateLimit>) -> Result<Option<RequestRate>> {
     let Some(rate) = rate else { return Ok(None) };

@@ -28,7 +28,6 @@ pub(crate) struct NewApiKey<'a> {
     pub(crate) api_key_id: Uuid,
     pub(crate) user_id: Uuid,
     pub(crate) secret_hash: &'a [u8],
-    pub(crate) expires_at: DateTime<Utc>,
     pub(crate) mutable: Mutable<'a>,
 }
 
@@ -36,6 +35,7 @@ pub(crate) struct NewApiKey<'a> {
 pub(crate) struct Mutable<'a> {
     pub(crate) name: &'a str,
     pub(crate) scopes: &'a [String],
+    pub(crate) expires_at: Option<DateTime<Utc>>,
     pub(crate) ip_allow_list: &'a [String],
     pub(crate) rate_limit_requests: Option<i32>,
     pub(crate) rate_limit_window_ms: Option<i64>,
@@ -58,7 +58,7 @@ pub(crate) async fn insert(conn: &mut PgConnection, new: NewApiKey<'_>) -> Resul
         new.mutable.name,
         new.mutable.scopes,
         new.secret_hash,
-        new.expires_at,
+        new.mutable.expires_at,
         new.mutable.ip_allow_list,
         new.mutable.rate_limit_requests,
         new.mutable.rate_limit_window_ms,
@@ -147,7 +147,7 @@ pub(crate) async fn count_live(
     Ok(live)
 }
 
-/// Returns the version of the key then.
+/// No secret outlives the key. Returns the version of the key then.
 pub(crate) async fn update(
     conn: &mut PgConnection,
     api_key_id: Uuid,
@@ -156,7 +156,10 @@ pub(crate) async fn update(
     let version = sqlx::query_scalar!(
         "update api_keys
          set name = $2, scopes = $3, ip_allow_list = $4, rate_limit_requests = $5,
-             rate_limit_window_ms = $6, metadata = $7, version = version + 1
+             rate_limit_window_ms = $6, metadata = $7, expires_at = $8, version = version + 1,
+             previous_expires_at = case
+                 when previous_expires_at is not null then least(previous_expires_at, $8)
+             end
          where api_key_id = $1
          returning version",
         api_key_id,
@@ -166,27 +169,31 @@ pub(crate) async fn update(
         mutable.rate_limit_requests,
         mutable.rate_limit_window_ms,
         Json(mutable.metadata) as _,
+        mutable.expires_at,
     );
     Ok(version.fetch_one(conn).await?)
 }
 
 /// Replaces the secret; the present one works until `previous_expires_at`, and
-/// the one before no longer. Returns the version of the key then.
+/// the one before no longer. The key works until `expires_at`. Returns the version of
+/// the key then.
 pub(crate) async fn rotate(
     conn: &mut PgConnection,
     api_key_id: Uuid,
     secret_hash: &[u8],
     previous_expires_at: DateTime<Utc>,
+    expires_at: Option<DateTime<Utc>>,
 ) -> Result<i64> {
     let version = sqlx::query_scalar!(
         "update api_keys
          set previous_secret_hash = secret_hash, previous_expires_at = $3, secret_hash = $2,
-             version = version + 1
+             expires_at = $4, version = version + 1
          where api_key_id = $1
          returning version",
         api_key_id,
         secret_hash,
         previous_expires_at,
+        expires_at,
     );
     Ok(version.fetch_one(conn).await?)
 }
@@ -200,6 +207,30 @@ pub(crate) async fn revoke(
         .execute(conn)
         .await?;
     Ok(())
+}
+
+/// Revokes all keys of a user and removes what says whose they are; returns those
+/// that were not revoked yet.
+pub(crate) async fn erase_of_user(
+    conn: &mut PgConnection,
+    user_id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Vec<Uuid>> {
+    let revoked = sqlx::query_scalar!(
+        r#"with erased as (
+               update api_keys k
+               set name = '', ip_allow_list = '{}', metadata = '{}',
+                   revoked_at = coalesce(k.revoked_at, $2)
+               from (select api_key_id, revoked_at is null as is_live
+                     from api_keys where user_id = $1 for update) as before
+               where k.api_key_id = before.api_key_id
+               returning k.api_key_id, before.is_live
+           )
+           select api_key_id as "api_key_id!" from erased where is_live"#,
+        user_id,
+        now,
+    );
+    Ok(revoked.fetch_all(conn).await?)
 }
 
 /// Revokes all live keys of a user; returns which.

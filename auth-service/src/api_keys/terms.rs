@@ -10,10 +10,11 @@ use std::{
 use ihuman_shared::{
     Error, Result,
     access::{Permission, Principal, Quota},
+    parse,
 };
 use ipnet::IpNet;
 
-use super::{request::refuse, store::ApiKey};
+use super::store::ApiKey;
 
 const NETWORKS_MAX: usize = 32;
 const REQUESTS: RangeInclusive<i32> = 1..=1_000_000;
@@ -48,10 +49,9 @@ impl AllowList {
                 format!("must have at most {NETWORKS_MAX} networks"),
             ));
         }
-        let networks: Vec<_> = texts.iter().map(|it| network(it)).collect();
         let allowed = "must be an address, or a network such as \"10.0.0.0/8\"";
-        refuse(field, networks.iter().map(Option::is_some), allowed)?;
-        Ok(AllowList(networks.into_iter().flatten().collect()))
+        let networks = parse::items(field, texts.iter().map(|it| network(it)), allowed)?;
+        Ok(AllowList(networks.into_iter().collect()))
     }
 
     /// Each in CIDR notation.

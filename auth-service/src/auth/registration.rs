@@ -8,7 +8,6 @@ use ihuman_shared::{
     audit::{self, Actor, Change},
     idempotency::{self, Key},
 };
-use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
@@ -64,7 +63,7 @@ async fn open(
         return users::store::get(&mut tx, earlier.entity_id).await;
     }
     let user = users::store::insert(&mut tx, new).await?;
-    let change = Change::created("user.register", "user", user_id, users::recorded(&user));
+    let change = Change::created("user.register", "user", user_id, new.recorded());
     audit::record(&mut tx, &Actor::user(user_id, origin), change).await?;
     tx.commit().await?;
     Ok(user)
@@ -82,12 +81,6 @@ async fn open_unverified(
     if idempotency::claim(&mut tx, key.as_ref(), new.user_id, None).await?.is_some() {
         return Ok(());
     }
-    let recorded = json!({
-        "kind": new.kind,
-        "email": new.email,
-        "display_name": new.display_name,
-        "role": new.role.text(),
-    });
     let mut found = users::store::addresses::insert_or_find(&mut tx, &new).await?;
     if found.is_none() {
         // Two at the same time must not learn from a conflict that the address was free.
@@ -100,7 +93,8 @@ async fn open_unverified(
     };
     mail::post(&mut tx, context, mail, user_id, None).await?;
     let actor = if is_new { Actor::user(user_id, origin) } else { Actor::nobody(origin) };
-    audit::record(&mut tx, &actor, Change::created(action, "user", user_id, recorded)).await?;
+    audit::record(&mut tx, &actor, Change::created(action, "user", user_id, new.recorded()))
+        .await?;
     tx.commit().await?;
     Ok(())
 }

@@ -190,9 +190,7 @@ impl AuthService for Auth {
         request: Request<pb::ChangePasswordRequest>,
     ) -> Result<Response<pb::ChangePasswordResponse>, Status> {
         let caller = Principal::of(&request)?;
-        let request = request.into_inner();
-        let current = Attempt::parse("current_password", request.current_password)?;
-        let new = Proposal::parse("new_password", request.new_password)?;
+        let (current, new) = passwords(request.into_inner())?;
 
         super::change_password(&self.0, &caller, &current, new).await?;
 
@@ -254,6 +252,14 @@ fn credentials(request: pb::LoginRequest) -> Result<Credentials> {
     let attempt = fields.take(Attempt::parse("password", request.password));
     let device = fields.take(DeviceToken::parse("device_token", request.device_token));
     fields.finish((|| Some(Credentials { email: email?, attempt: attempt?, device: device? }))())
+}
+
+/// The password as it is, and as it is to be.
+fn passwords(request: pb::ChangePasswordRequest) -> Result<(Attempt, Proposal)> {
+    let mut fields = Fields::default();
+    let current = fields.take(Attempt::parse("current_password", request.current_password));
+    let new = fields.take(Proposal::parse("new_password", request.new_password));
+    fields.finish(current.zip(new))
 }
 
 fn passkey(message: pb::PasskeyAssertion) -> Result<FactorProof> {

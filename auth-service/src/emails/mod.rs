@@ -1,7 +1,7 @@
 //! E-mail addresses: whose they are, as a token that went there proves, and how they change.
 
 pub(crate) mod rpc;
-mod store;
+pub(crate) mod store;
 mod token;
 
 use std::sync::Arc;

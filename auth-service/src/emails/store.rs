@@ -104,3 +104,8 @@ pub(crate) async fn delete_expired(conn: &mut PgConnection, before: DateTime<Utc
     let deleted = sqlx::query!("delete from email_tokens where expires_at < $1", before);
     Ok(deleted.execute(conn).await?.rows_affected())
 }
+
+pub(crate) async fn delete_of_user(conn: &mut PgConnection, user_id: Uuid) -> Result<()> {
+    sqlx::query!("delete from email_tokens where user_id = $1", user_id).execute(conn).await?;
+    Ok(())
+}

@@ -259,9 +259,7 @@ pub(crate) async fn state(context: &Context, user_id: Uuid) -> Result<Vec<Lock>>
 pub(crate) async fn unlock(context: &Context, caller: &Principal, user_id: Uuid) -> Result<u64> {
     let mut tx = context.db.begin().await?;
     let user = users::store::get(&mut tx, user_id).await?;
-    if user.is_administrator() && !caller.is_admin() {
-        return Err(Error::NotAllowed("only administrators may unlock an administrator"));
-    }
+    user.check_managed_by(caller)?;
     let locks = store::list_of_user(&mut tx, user_id, SHOWN_MAX).await?;
     let ended = store::delete_of_user(&mut tx, user_id).await?;
     if ended == 0 {

@@ -4,7 +4,7 @@ mod compose;
 mod letter;
 mod resolve;
 pub(crate) mod sender;
-mod store;
+pub(crate) mod store;
 mod transport;
 
 use chrono::{DateTime, TimeDelta, Utc};

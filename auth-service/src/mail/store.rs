@@ -231,3 +231,9 @@ pub(crate) async fn delete_gone(conn: &mut PgConnection, before: DateTime<Utc>) 
         sqlx::query!("delete from mails where created_at < $1 and next_attempt_at is null", before);
     Ok(deleted.execute(conn).await?.rows_affected())
 }
+
+/// Deletes those to a user, sent or not.
+pub(crate) async fn delete_of_user(conn: &mut PgConnection, user_id: Uuid) -> Result<()> {
+    sqlx::query!("delete from mails where user_id = $1", user_id).execute(conn).await?;
+    Ok(())
+}

@@ -1,7 +1,7 @@
 //! Taking every second factor from an account whose owner lost them.
 
 use ihuman_shared::{
-    Error, Result,
+    Result,
     access::Principal,
     audit::{self, Actor, Change},
 };
@@ -35,9 +35,7 @@ pub(crate) async fn reset(context: &Context, caller: &Principal, user_id: Uuid) 
     // One's own account too can be named here.
     super::check_proved(&mut tx, context, caller).await?;
     let user = users::store::lock(&mut tx, user_id).await?;
-    if user.is_administrator() && !caller.is_admin() {
-        return Err(Error::NotAllowed("only administrators may reset an administrator's"));
-    }
+    user.check_managed_by(caller)?;
     let before = store::get_state(&mut tx, user_id).await?;
     if !before.enabled {
         return Ok(Reset::default());

@@ -62,11 +62,7 @@ impl PasskeyName {
     /// # Errors
     /// `InvalidFields`, when it is no name of one line.
     pub(crate) fn parse(field: &str, text: String) -> Result<Self> {
-        let text = ihuman_shared::parse::text(field, text, 1, NAME_MAX)?;
-        if text.chars().any(char::is_control) {
-            return Err(Error::invalid(field, "must not have control characters"));
-        }
-        Ok(PasskeyName(text))
+        ihuman_shared::parse::line(field, text, NAME_MAX).map(PasskeyName)
     }
 }
 

@@ -6,14 +6,24 @@ use ihuman_proto::auth::v1::{
     self as pb,
     passkey_service_server::{PasskeyService, PasskeyServiceServer},
 };
-use ihuman_shared::{Result, access::Principal, idempotency::Key, page::Page, parse};
+use ihuman_shared::{
+    Result,
+    access::Principal,
+    idempotency::Key,
+    page::Page,
+    parse::{self, Fields},
+};
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use super::{
     Assertion, Attestation, CreationOptions, Descriptor, Parts, Passkey, PasskeyName,
     RequestOptions, challenge::LIFETIME, public_key::ALGORITHMS,
 };
 use crate::{context::Context, limits, mfa::RecoveryCode, refusal};
+
+/// What a registration is remembered under.
+const FINISH: &str = "FinishPasskeyRegistration";
 
 /// The service behind its limits.
 pub(crate) fn server(context: &Arc<Context>) -> PasskeyServiceServer<Passkeys> {
@@ -44,14 +54,10 @@ impl PasskeyService for Passkeys {
         request: Request<pb::FinishPasskeyRegistrationRequest>,
     ) -> Result<Response<pb::FinishPasskeyRegistrationResponse>, Status> {
         let caller = Principal::of(&request)?;
-        let request = request.into_inner();
-        let method = "FinishPasskeyRegistration";
-        let key = Key::of(caller.user_id, method, &request.request_id, &request)?;
-        let name = PasskeyName::parse("name", request.name)?;
-        let attestation = attestation("attestation", request.attestation)?;
+        let (name, attestation, key) = registration(&caller, request.into_inner())?;
 
         let done = super::finish_registration(&self.0, &caller, name, &attestation, key).await;
-        let (passkey, codes) = self.recorded(&caller, method, done).await?;
+        let (passkey, codes) = self.recorded(&caller, FINISH, done).await?;
 
         let passkey = Some(passkey.into());
         let recovery_codes = codes.iter().map(RecoveryCode::text).collect();
@@ -79,9 +85,7 @@ impl PasskeyService for Passkeys {
         let caller = Principal::of(&request)?;
         let request = request.into_inner();
         let passkey = parse::required("passkey", request.passkey)?;
-        let passkey_id = parse::uuid("passkey.id", &passkey.id)?;
-        parse::update_mask(&request.update_mask.unwrap_or_default().paths, &["name"])?;
-        let name = PasskeyName::parse("passkey.name", passkey.name)?;
+        let (passkey_id, name) = change(passkey, &request.update_mask.unwrap_or_default().paths)?;
 
         let passkey = super::rename(&self.0, &caller, passkey_id, name).await?;
 
@@ -107,6 +111,27 @@ impl Passkeys {
         let path = format!("/ihuman.auth.v1.PasskeyService/{rpc}");
         refusal::recorded(&self.0, caller, &path, done).await
     }
+}
+
+/// The passkey to register.
+fn registration(
+    caller: &Principal,
+    request: pb::FinishPasskeyRegistrationRequest,
+) -> Result<(PasskeyName, Attestation, Option<Key>)> {
+    let mut fields = Fields::default();
+    let key = fields.take(Key::of(caller.user_id, FINISH, &request.request_id, &request));
+    let name = fields.take(PasskeyName::parse("name", request.name));
+    let attestation = fields.take(attestation("attestation", request.attestation));
+    fields.finish((|| Some((name?, attestation?, key?)))())
+}
+
+/// Which passkey to rename, and to what.
+fn change(passkey: pb::Passkey, mask: &[String]) -> Result<(Uuid, PasskeyName)> {
+    let mut fields = Fields::default();
+    let passkey_id = fields.take(parse::uuid("passkey.id", &passkey.id));
+    let paths = fields.take(parse::update_mask(mask, &["name"]));
+    let name = fields.take(PasskeyName::parse("passkey.name", passkey.name));
+    fields.finish((|| paths.and(Some((passkey_id?, name?))))())
 }
 
 fn attestation(field: &str, message: Option<pb::PasskeyAttestation>) -> Result<Attestation> {

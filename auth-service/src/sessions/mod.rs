@@ -20,6 +20,7 @@ use self::store::Session;
 use crate::{
     context::Context,
     revocations::{self, Revoked},
+    users,
 };
 
 /// The caller's live sessions.
@@ -60,14 +61,46 @@ pub(crate) async fn revoke_others(context: &Context, caller: &Principal) -> Resu
     // finds itself ended.
     let own = sessions.iter().position(|it| *it == session_id);
     sessions.remove(own.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?);
-    if !sessions.is_empty() {
-        store::revoke_many(&mut tx, &sessions, now).await?;
-        revocations::insert_sessions(&mut tx, context, &sessions).await?;
-        let new = json!({"revoked_sessions": sessions.len()});
-        let change = Change::created("session.revoke_others", "user", user_id, new);
-        audit::record(&mut tx, &Actor::from(caller), change).await?;
-    }
+    let action = "session.revoke_others";
+    let count = end_all(&mut tx, context, caller, user_id, &sessions, action).await?;
     tx.commit().await?;
+    Ok(count)
+}
+
+/// Ends every live session of an account that the caller manages; returns how many.
+pub(crate) async fn revoke_all(
+    context: &Context,
+    caller: &Principal,
+    user_id: Uuid,
+) -> Result<i32> {
+    let mut tx = context.db.begin().await?;
+    // Until this has ended, nobody opens another one.
+    let user = users::store::lock(&mut tx, user_id).await?;
+    user.check_managed_by(caller)?;
+    let sessions = store::lock_live(&mut tx, user_id, context.now()).await?;
+    let action = "session.revoke_all";
+    let count = end_all(&mut tx, context, caller, user_id, &sessions, action).await?;
+    tx.commit().await?;
+    Ok(count)
+}
+
+/// Ends these locked sessions of one account and every token of them, and records that
+/// as `action`; returns how many.
+async fn end_all(
+    conn: &mut PgConnection,
+    context: &Context,
+    caller: &Principal,
+    user_id: Uuid,
+    sessions: &[Uuid],
+    action: &'static str,
+) -> Result<i32> {
+    if !sessions.is_empty() {
+        store::revoke_many(conn, sessions, context.now()).await?;
+        revocations::insert_sessions(conn, context, sessions).await?;
+        let new = json!({"revoked_sessions": sessions.len()});
+        let change = Change::created(action, "user", user_id, new);
+        audit::record(conn, &Actor::from(caller), change).await?;
+    }
     Ok(i32::try_from(sessions.len()).unwrap_or(i32::MAX))
 }
 

@@ -11,7 +11,10 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{Session, device};
-use crate::{context::Context, limits};
+use crate::{context::Context, limits, refusal};
+
+/// The path under which a refused revocation is recorded.
+const REVOKE_USER_SESSIONS: &str = "/ihuman.auth.v1.SessionService/RevokeUserSessions";
 
 /// The service behind its limits.
 pub(crate) fn server(context: &Arc<Context>) -> SessionServiceServer<Sessions> {
@@ -48,6 +51,20 @@ impl SessionService for Sessions {
         let revoked_session_count = super::revoke_others(&self.0, &caller).await?;
 
         Ok(Response::new(pb::RevokeOtherSessionsResponse { revoked_session_count }))
+    }
+
+    async fn revoke_user_sessions(
+        &self,
+        request: Request<pb::RevokeUserSessionsRequest>,
+    ) -> Result<Response<pb::RevokeUserSessionsResponse>, Status> {
+        let caller = Principal::of(&request)?;
+        let user_id = parse::uuid("user_id", &request.into_inner().user_id)?;
+
+        let done = super::revoke_all(&self.0, &caller, user_id).await;
+        let revoked_session_count =
+            refusal::recorded(&self.0, &caller, REVOKE_USER_SESSIONS, done).await?;
+
+        Ok(Response::new(pb::RevokeUserSessionsResponse { revoked_session_count }))
     }
 
     async fn revoke_session(

@@ -224,6 +224,26 @@ pub(crate) async fn revoke_all(
     Ok(revoked.rows_affected())
 }
 
+/// Revokes all sessions of a user, and forgets where and with what they were used;
+/// returns how many there were.
+pub(crate) async fn erase_of_user(
+    conn: &mut PgConnection,
+    user_id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<u64> {
+    let erased = sqlx::query!(
+        "update sessions
+         set ip_address = null, refresh_ip_address = null, user_agent = '',
+             revoked_at = coalesce(revoked_at, $2)
+         where user_id = $1",
+        user_id,
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(erased.rows_affected())
+}
+
 /// Deletes those that were revoked or expired before `before`, with their refresh tokens.
 pub(crate) async fn delete_ended(conn: &mut PgConnection, before: DateTime<Utc>) -> Result<u64> {
     let deleted =

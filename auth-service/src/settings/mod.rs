@@ -1,7 +1,7 @@
 //! Settings: small JSON values that an account keeps for itself.
 
 pub(crate) mod rpc;
-mod store;
+pub(crate) mod store;
 
 use ihuman_shared::{
     Error, Result,

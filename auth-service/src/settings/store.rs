@@ -95,3 +95,9 @@ pub(crate) async fn delete(
     .await?;
     Ok(setting)
 }
+
+/// Returns how many there were.
+pub(crate) async fn delete_of_user(conn: &mut PgConnection, user_id: Uuid) -> Result<u64> {
+    let deleted = sqlx::query!("delete from settings where user_id = $1", user_id);
+    Ok(deleted.execute(conn).await?.rows_affected())
+}

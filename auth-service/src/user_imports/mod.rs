@@ -7,7 +7,7 @@ mod store;
 use chrono::{DateTime, Utc};
 use ihuman_shared::{
     Error, Result,
-    access::{Principal, Role},
+    access::{Permissions, Principal, Role},
     audit::{self, Actor, Change},
     error::Violation,
     idempotency::{self, Key},
@@ -22,7 +22,10 @@ use self::store::NewPerson;
 use crate::{
     context::Context,
     passwords::Importing,
-    users::{DisplayName, Email},
+    users::{
+        self, DisplayName, Email,
+        store::{Kind, NewUser},
+    },
 };
 
 /// An account to open.
@@ -53,13 +56,17 @@ pub(crate) enum Outcome {
 /// Opens the accounts that can be opened, in one transaction.
 ///
 /// # Errors
-/// `Overloaded`, while another batch is being hashed.
+/// `PermissionMissing`, when a role grants what the caller lacks; `Overloaded`, while
+/// another batch is being hashed.
 pub(crate) async fn import(
     context: &Context,
     caller: &Principal,
     entries: Vec<Read>,
     key: Option<Key>,
 ) -> Result<Vec<Outcome>> {
+    for entry in entries.iter().flatten() {
+        users::check_given_by(caller, entry.role.permissions(), Permissions::default())?;
+    }
     // Before the transaction, so that no connection waits for it.
     let hashes = hash(context, &entries).await?;
 
@@ -69,14 +76,7 @@ pub(crate) async fn import(
         let results = store::get_results(&mut tx, earlier.entity_id).await?;
         return serde_json::from_value(results).map_err(Error::internal);
     }
-    let (mut outcomes, mut changes) = (Vec::new(), Vec::new());
-    for (entry, hash) in entries.into_iter().zip(hashes) {
-        let outcome = match entry {
-            Ok(entry) => open(&mut tx, entry, hash, context.now(), &mut changes).await?,
-            Err(violations) => refused(violations),
-        };
-        outcomes.push(outcome);
-    }
+    let (outcomes, changes) = open(&mut tx, entries, &hashes, context.now()).await?;
     if key.is_some() {
         let results = serde_json::to_value(&outcomes).map_err(Error::internal)?;
         store::insert(&mut tx, user_import_id, &results).await?;
@@ -89,11 +89,9 @@ pub(crate) async fn import(
 /// The hashes to store. None where the address is taken: nothing is computed for it,
 /// which makes a retry cheap.
 async fn hash(context: &Context, entries: &[Read]) -> Result<Vec<Option<String>>> {
-    let email = |it: &Read| it.as_ref().map(|it| it.email.as_str().to_owned()).unwrap_or_default();
-    let emails: Vec<String> = entries.iter().map(email).collect();
     let owners = {
         let mut conn = context.db.acquire().await?;
-        store::find_owners(&mut conn, &emails).await?
+        store::find_owners(&mut conn, &emails(entries)).await?
     };
     let mut importing: Option<Importing<'_>> = None;
     let mut hashes = Vec::with_capacity(entries.len());
@@ -115,39 +113,62 @@ async fn hash(context: &Context, entries: &[Read]) -> Result<Vec<Option<String>>
     Ok(hashes)
 }
 
+/// What is looked for of each entry: nothing of one that was not read.
+fn emails(entries: &[Read]) -> Vec<String> {
+    let email = |it: &Read| it.as_ref().map(|it| it.email.as_str().to_owned()).unwrap_or_default();
+    entries.iter().map(email).collect()
+}
+
+/// Opens an account for each entry with a hash whose address is free, and says what
+/// became of all and what is to be recorded.
 async fn open(
     conn: &mut PgConnection,
-    entry: Entry,
-    hash: Option<String>,
+    entries: Vec<Read>,
+    hashes: &[Option<String>],
     now: DateTime<Utc>,
-    changes: &mut Vec<Change>,
-) -> Result<Outcome> {
-    let Entry { email, display_name, role, email_verified, .. } = entry;
-    if let Some(hash) = hash {
-        let user_id = Uuid::now_v7();
-        let new = NewPerson {
+) -> Result<(Vec<Outcome>, Vec<Change>)> {
+    let user_ids: Vec<Uuid> = entries.iter().map(|_| Uuid::now_v7()).collect();
+    let people = user_ids.iter().zip(&entries).zip(hashes);
+    let people = people.filter_map(|((user_id, entry), hash)| {
+        Some(entry.as_ref().ok()?.person(*user_id, hash.as_deref()?, now))
+    });
+    let people: Vec<NewPerson<'_>> = people.collect();
+    store::insert_people(conn, &people).await?;
+    let owners = store::find_owners(conn, &emails(&entries)).await?;
+
+    let opened = people.iter().filter(|it| owners.contains(&Some(it.user.user_id)));
+    let changes = opened.map(NewPerson::created).collect();
+    let places = entries.into_iter().zip(user_ids.iter().zip(owners));
+    let outcomes = places.map(|(entry, (user_id, owner))| match (entry, owner) {
+        (Err(violations), _) => Ok(refused(violations)),
+        (Ok(_), Some(owner)) if owner == *user_id => Ok(Outcome::Created(owner)),
+        (Ok(_), Some(owner)) => Ok(Outcome::AlreadyExists(owner)),
+        // Only if the account was deleted at this moment.
+        (Ok(_), None) => Err(Error::Conflict),
+    });
+    Ok((outcomes.collect::<Result<_>>()?, changes))
+}
+
+impl Entry {
+    fn person<'a>(&'a self, user_id: Uuid, hash: &'a str, now: DateTime<Utc>) -> NewPerson<'a> {
+        let user = NewUser {
             user_id,
-            email: email.as_str(),
-            display_name: display_name.as_str(),
-            password_hash: &hash,
-            role,
-            email_verified_at: email_verified.then_some(now),
+            kind: Kind::Person,
+            email: Some(self.email.as_str()),
+            display_name: self.display_name.as_str(),
+            password_hash: Some(hash),
+            role: self.role,
         };
-        if store::insert_person(conn, new).await? {
-            let new = json!({
-                "kind": "person",
-                "email": email.as_str(),
-                "display_name": display_name.as_str(),
-                "role": role.text(),
-                "email_verified": email_verified,
-            });
-            changes.push(Change::created("user.import", "user", user_id, new));
-            return Ok(Outcome::Created(user_id));
-        }
+        NewPerson { user, email_verified_at: self.email_verified.then_some(now) }
     }
-    let owners = store::find_owners(conn, &[email.as_str().to_owned()]).await?;
-    // None only if the account was deleted at this moment.
-    owners.into_iter().flatten().next().map(Outcome::AlreadyExists).ok_or(Error::Conflict)
+}
+
+impl NewPerson<'_> {
+    fn created(&self) -> Change {
+        let mut new = self.user.recorded();
+        new["email_verified"] = json!(self.email_verified_at.is_some());
+        Change::created("user.import", "user", self.user.user_id, new)
+    }
 }
 
 fn refused(violations: Vec<Violation>) -> Outcome {

@@ -18,10 +18,12 @@ use tonic::{Request, Response, Status};
 use super::{Entry, ForeignHash, Outcome, Read};
 use crate::{
     context::Context,
-    limits,
+    limits, refusal,
     users::{DisplayName, Email},
 };
 
+/// The path under which a refused import is recorded.
+const IMPORT_USERS: &str = "/ihuman.auth.v1.UserImportService/ImportUsers";
 /// How many accounts a batch has at the most.
 const USERS_MAX: usize = 500;
 /// The greatest batch in bytes: each account has less than two kilobytes.
@@ -50,9 +52,10 @@ impl UserImportService for UserImports {
         }
         let key = key(&caller, &request)?;
         let users = request.users.into_iter().enumerate();
-        let entries = users.map(|(at, user)| entry(&caller, at, user)).collect::<Result<_>>()?;
+        let entries = users.map(|(at, user)| entry(at, user)).collect::<Result<_>>()?;
 
-        let outcomes = super::import(&self.0, &caller, entries, key).await?;
+        let done = super::import(&self.0, &caller, entries, key).await;
+        let outcomes = refusal::recorded(&self.0, &caller, IMPORT_USERS, done).await?;
 
         let results = outcomes.into_iter().map(Into::into).collect();
         Ok(Response::new(pb::ImportUsersResponse { results }))
@@ -73,14 +76,15 @@ fn key(caller: &Principal, request: &pb::ImportUsersRequest) -> Result<Option<Ke
     Key::of(caller.user_id, "ImportUsers", &request.request_id, &compared)
 }
 
-fn entry(caller: &Principal, at: usize, user: pb::ImportedUser) -> Result<Read> {
+fn entry(at: usize, user: pb::ImportedUser) -> Result<Read> {
     let path = |field: &str| format!("users[{at}].{field}");
     let email_verified = user.email_verified;
     let mut fields = Fields::default();
     let email = fields.take(Email::parse(&path("email"), user.email));
     let name = DisplayName::parse(&path("display_name"), user.display_name);
     let display_name = fields.take(name);
-    let role = fields.take(role(caller, &path("role"), user.role));
+    let role = fields.take(Role::from_optional(&path("role"), user.role));
+    let role = role.map(|it| it.unwrap_or(Role::Viewer));
     let password = fields.take(password(&path, user.password_hash));
     let whole = email.zip(display_name).zip(role.zip(password));
     let entry = whole.map(|((email, display_name), (role, password))| Entry {
@@ -97,18 +101,6 @@ fn entry(caller: &Principal, at: usize, user: pb::ImportedUser) -> Result<Read> 
     }
 }
 
-fn role(caller: &Principal, field: &str, number: i32) -> Result<Role> {
-    match number {
-        0 => Ok(Role::Viewer),
-        _ => match Role::from_contract(field, number)? {
-            Role::Admin if !caller.is_admin() => {
-                Err(Error::invalid(field, "only administrators may import an administrator"))
-            }
-            role => Ok(role),
-        },
-    }
-}
-
 fn password(
     path: &impl Fn(&str) -> String,
     password_hash: Option<PasswordHash>,
@@ -117,7 +109,9 @@ fn password(
         PasswordHash::Argon2(text) => ForeignHash::argon2(&path("argon2"), &text),
         PasswordHash::Bcrypt(text) => ForeignHash::bcrypt(&path("bcrypt"), &text),
         PasswordHash::Sha256(sha256) => {
-            let is_suffix = match sha256.salt_position() {
+            let of_position = path("sha256.salt_position");
+            let position = parse::optional_enum(&of_position, sha256.salt_position)?;
+            let is_suffix = match position.unwrap_or_default() {
                 pb::SaltPosition::Unspecified => None,
                 pb::SaltPosition::Prefix => Some(false),
                 pb::SaltPosition::Suffix => Some(true),

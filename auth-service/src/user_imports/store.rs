@@ -1,17 +1,15 @@
 //! The `user_imports` table, and what an import asks of the `users` table.
 
 use chrono::{DateTime, Utc};
-use ihuman_shared::{Result, access::Role};
+use ihuman_shared::Result;
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::users::store::NewUser;
+
 pub(crate) struct NewPerson<'a> {
-    pub(crate) user_id: Uuid,
-    pub(crate) email: &'a str,
-    pub(crate) display_name: &'a str,
-    pub(crate) password_hash: &'a str,
-    pub(crate) role: Role,
+    pub(crate) user: NewUser<'a>,
     pub(crate) email_verified_at: Option<DateTime<Utc>>,
 }
 
@@ -32,22 +30,30 @@ pub(crate) async fn find_owners(
     Ok(owners)
 }
 
-/// Whether the address was free, and the account is there now.
-pub(crate) async fn insert_person(conn: &mut PgConnection, new: NewPerson<'_>) -> Result<bool> {
-    let inserted = sqlx::query!(
+/// Opens the accounts whose address is free; of several with one address, the first.
+/// In the order of addresses, so that two batches at the same time wait for one another
+/// and never both at once.
+pub(crate) async fn insert_people(conn: &mut PgConnection, people: &[NewPerson<'_>]) -> Result<()> {
+    fn each<'a, T>(people: &'a [NewPerson<'a>], of: impl Fn(&NewPerson<'a>) -> T) -> Vec<T> {
+        people.iter().map(of).collect()
+    }
+    sqlx::query!(
         "insert into users (user_id, kind, email, display_name, password_hash, role, email_verified_at)
-         values ($1, 'person', $2, $3, $4, $5, $6)
-         on conflict ((lower(email))) do nothing",
-        new.user_id,
-        new.email,
-        new.display_name,
-        new.password_hash,
-        new.role as Role,
-        new.email_verified_at,
+         select user_id, 'person', email, display_name, password_hash, role, email_verified_at
+         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
+             with ordinality as new (user_id, email, display_name, password_hash, role, email_verified_at, place)
+         order by lower(email), place
+         on conflict do nothing",
+        &each(people, |it| it.user.user_id),
+        &each(people, |it| it.user.email) as &[Option<&str>],
+        &each(people, |it| it.user.display_name) as &[&str],
+        &each(people, |it| it.user.password_hash) as &[Option<&str>],
+        &each(people, |it| it.user.role.text()) as &[&str],
+        &each(people, |it| it.email_verified_at) as &[Option<DateTime<Utc>>],
     )
     .execute(conn)
     .await?;
-    Ok(inserted.rows_affected() == 1)
+    Ok(())
 }
 
 pub(crate) async fn insert(

@@ -9,7 +9,7 @@ use ihuman_shared::{
 use uuid::Uuid;
 
 use super::{
-    DisplayName, Email, recorded,
+    DisplayName, Email,
     store::{self, Kind, NewUser},
 };
 use crate::{
@@ -58,10 +58,10 @@ pub async fn create_admin(
         password_hash: Some(&password_hash),
         role: Role::Admin,
     };
-    let user = store::insert(&mut tx, new).await?;
+    store::insert(&mut tx, new).await?;
     // Whoever runs the service says so; there may be no mail yet.
     store::addresses::update_verified(&mut tx, user_id, platform.clock.now()).await?;
-    let change = Change::created("user.create_admin", "user", user_id, recorded(&user));
+    let change = Change::created("user.create_admin", "user", user_id, new.recorded());
     audit::record(&mut tx, &Actor::system(), change).await?;
     tx.commit().await?;
     Ok(CreatedAdmin::Created)

@@ -2,6 +2,7 @@
 
 pub(crate) mod administrator;
 mod avatar;
+mod delegation;
 mod deletion;
 mod names;
 mod permissions;
@@ -13,7 +14,7 @@ pub(crate) mod store;
 
 use ihuman_shared::{
     Error, Result,
-    access::{Principal, Role},
+    access::{Permissions, Principal, Role},
     audit::{self, Actor, Change},
     idempotency::{self, Key},
     page::Page,
@@ -25,6 +26,7 @@ use uuid::Uuid;
 use self::store::{Filter, Kind, NewUser, State, User};
 pub(crate) use self::{
     avatar::AvatarUrl,
+    delegation::check_given_by,
     deletion::delete,
     names::{DisplayName, Email, Query},
     permissions::{ExtraPermissions, set_permissions},
@@ -69,12 +71,8 @@ pub(crate) async fn set_role(
 ) -> Result<User> {
     let mut tx = context.db.begin().await?;
     let (user, has_others) = lock(&mut tx, caller, user_id).await?;
-    if role == Role::Admin && !caller.is_admin() {
-        return Err(Error::NotAllowed("only administrators may make an administrator"));
-    }
-    if role == Role::Admin && user.kind == Kind::ServiceAccount {
-        return Err(Error::invalid("role", "must not be ROLE_ADMIN for a service account"));
-    }
+    check_given_by(caller, role.permissions(), user.rights())?;
+    delegation::check_bearable(user.kind, "role", role.permissions())?;
     user.check_not_deleted()?;
     if role == user.role {
         return Ok(user);
@@ -147,6 +145,8 @@ pub(crate) async fn create_service_account(
     role: Role,
     key: Option<Key>,
 ) -> Result<User> {
+    check_given_by(caller, role.permissions(), Permissions::default())?;
+    delegation::check_bearable(Kind::ServiceAccount, "role", role.permissions())?;
     let user_id = Uuid::now_v7();
     let mut tx = context.db.begin().await?;
     if let Some(earlier) = idempotency::claim(&mut tx, key.as_ref(), user_id, None).await? {
@@ -161,20 +161,22 @@ pub(crate) async fn create_service_account(
         role,
     };
     let user = store::insert(&mut tx, new).await?;
-    let change = Change::created("user.create_service_account", "user", user_id, recorded(&user));
+    let change = Change::created("user.create_service_account", "user", user_id, new.recorded());
     audit::record(&mut tx, &Actor::from(caller), change).await?;
     tx.commit().await?;
     Ok(user)
 }
 
-/// What the audit trail keeps of a new account.
-pub(crate) fn recorded(user: &User) -> Value {
-    json!({
-        "kind": user.kind,
-        "email": user.email,
-        "display_name": user.display_name,
-        "role": user.role.text(),
-    })
+impl NewUser<'_> {
+    /// What the audit trail keeps of a new account.
+    pub(crate) fn recorded(&self) -> Value {
+        json!({
+            "kind": self.kind,
+            "email": self.email,
+            "display_name": self.display_name,
+            "role": self.role.text(),
+        })
+    }
 }
 
 /// The account to change, and whether there are active administrators beside it.
@@ -183,9 +185,7 @@ async fn lock(conn: &mut PgConnection, caller: &Principal, user_id: Uuid) -> Res
     let mut users = store::lock_with_administrators(conn, user_id).await?;
     let at = users.iter().position(|it| it.user_id == user_id);
     let user = users.swap_remove(at.ok_or(Error::NotFound("user"))?);
-    if user.is_administrator() && !caller.is_admin() {
-        return Err(Error::NotAllowed("only administrators may change an administrator"));
-    }
+    user.check_managed_by(caller)?;
     Ok((user, !users.is_empty()))
 }
 

@@ -74,14 +74,7 @@ impl DisplayName {
     /// # Errors
     /// `InvalidFields`, when it is no name of one line.
     pub(crate) fn parse(field: &str, text: String) -> Result<Self> {
-        let text = parse::text(field, text, 1, DISPLAY_NAME_MAX)?;
-        if text.chars().any(char::is_control) {
-            return Err(Error::invalid(field, "must not have control characters"));
-        }
-        if text.trim().is_empty() {
-            return Err(Error::invalid(field, "must not be only spaces"));
-        }
-        Ok(DisplayName(text))
+        parse::line(field, text, DISPLAY_NAME_MAX).map(DisplayName)
     }
 
     /// The name.

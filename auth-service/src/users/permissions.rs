@@ -2,14 +2,16 @@
 
 use ihuman_shared::{
     Error, Result,
-    access::{Permission, Permissions, Principal, Scope},
+    access::{Permissions, Principal, Scope},
     audit::{self, Actor, Change},
-    error::Violation,
 };
 use serde_json::json;
 use uuid::Uuid;
 
-use super::store::{self, Kind, User};
+use super::{
+    delegation::{check_bearable, check_given_by},
+    store::{self, User},
+};
 use crate::context::Context;
 
 /// How many texts one request has at the most.
@@ -26,20 +28,7 @@ impl ExtraPermissions {
         if texts.len() > COUNT_MAX {
             return Err(Error::invalid(field, format!("must have at most {COUNT_MAX} items")));
         }
-        let scopes: Vec<_> = texts.iter().map(|it| Scope::parse(it)).collect();
-        let bad = scopes.iter().enumerate().filter(|(_, it)| it.is_none());
-        let violations: Vec<_> = bad
-            .map(|(at, _)| Violation {
-                field: format!("{field}[{at}]"),
-                description: "must be a permission such as \"skills:read\", or \"skills:*\""
-                    .to_owned(),
-            })
-            .collect();
-        if !violations.is_empty() {
-            return Err(Error::InvalidFields(violations));
-        }
-        let granted = scopes.into_iter().flatten().map(|it| it.grants());
-        Ok(ExtraPermissions(granted.fold(Permissions::default(), Permissions::union)))
+        Ok(ExtraPermissions(Permissions::granted_by(Scope::parse_all(field, texts)?)))
     }
 }
 
@@ -53,16 +42,8 @@ pub(crate) async fn set_permissions(
     let mut tx = context.db.begin().await?;
     let (user, _) = super::lock(&mut tx, caller, user_id).await?;
     user.check_not_deleted()?;
-    if wanted.contains(Permission::ADMIN_FULL) && user.kind == Kind::ServiceAccount {
-        let problem = "must not have \"admin:full\" for a service account";
-        return Err(Error::invalid("permissions", problem));
-    }
-    // What the account has of it already is not given, so that taking one away does
-    // not ask for the others.
-    let given = Permission::all().filter(|it| wanted.contains(*it) && !user.rights().contains(*it));
-    if let Some(missing) = given.into_iter().find(|it| !caller.may(*it)) {
-        return Err(Error::PermissionMissing(missing));
-    }
+    check_given_by(caller, wanted, user.rights())?;
+    check_bearable(user.kind, "permissions", wanted)?;
     let texts = wanted.texts();
     if texts == user.permissions {
         return Ok(user);

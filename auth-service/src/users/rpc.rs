@@ -7,13 +7,14 @@ use ihuman_proto::auth::v1::{
     user_service_server::{UserService, UserServiceServer},
 };
 use ihuman_shared::{
-    Error, Result,
+    Result,
     access::{Principal, Role},
     idempotency::Key,
     page::Page,
     parse::{self, Fields},
 };
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use super::{
     AvatarUrl, DisplayName, ExtraPermissions, Filter, Kind, Profile, Query, State, Statistics, User,
@@ -46,11 +47,7 @@ impl UserService for Users {
         &self,
         request: Request<pb::ListUsersRequest>,
     ) -> Result<Response<pb::ListUsersResponse>, Status> {
-        let request = request.into_inner();
-        let filter = filter(&request)?;
-        let wanted = (request.role, request.kind, request.state, &request.query);
-        let page = Page::parse(request.page_size, &request.page_token, &wanted)?;
-        let query = Query::parse("query", request.query)?;
+        let (filter, query, page) = wish(request.into_inner())?;
 
         let (users, next_page_token) = super::list(&self.0, filter, query, page).await?;
 
@@ -88,8 +85,8 @@ impl UserService for Users {
         let caller = Principal::of(&request)?;
         let request = request.into_inner();
         let user = parse::required("user", request.user)?;
-        let user_id = parse::uuid("user.id", &user.id)?;
-        let profile = profile(user, &request.update_mask.unwrap_or_default().paths)?;
+        let mask = request.update_mask.unwrap_or_default().paths;
+        let (user_id, profile) = account(user, &mask)?;
 
         let done = super::update(&self.0, &caller, user_id, profile).await;
         let user = self.recorded(&caller, "UpdateUser", done).await?;
@@ -171,12 +168,10 @@ impl UserService for Users {
         request: Request<pb::CreateServiceAccountRequest>,
     ) -> Result<Response<pb::CreateServiceAccountResponse>, Status> {
         let caller = Principal::of(&request)?;
-        let request = request.into_inner();
-        let key = Key::of(caller.user_id, "CreateServiceAccount", &request.request_id, &request)?;
-        let display_name = DisplayName::parse("display_name", request.display_name)?;
-        let role = service_role(request.role)?;
+        let (display_name, role, key) = service_account(&caller, request.into_inner())?;
 
-        let user = super::create_service_account(&self.0, &caller, display_name, role, key).await?;
+        let done = super::create_service_account(&self.0, &caller, display_name, role, key).await;
+        let user = self.recorded(&caller, "CreateServiceAccount", done).await?;
 
         Ok(Response::new(pb::CreateServiceAccountResponse { user: Some(user.into()) }))
     }
@@ -189,29 +184,30 @@ impl Users {
     }
 }
 
-fn filter(request: &pb::ListUsersRequest) -> Result<Filter> {
-    let role = match request.role {
-        0 => None,
-        role => Some(Role::from_contract("role", role)?),
-    };
-    let kind = match pb::UserKind::try_from(request.kind) {
-        Ok(pb::UserKind::Unspecified) => None,
-        Ok(pb::UserKind::Person) => Some(Kind::Person),
-        Ok(pb::UserKind::ServiceAccount) => Some(Kind::ServiceAccount),
-        Err(_) => return Err(Error::invalid("kind", "must be a UserKind")),
-    };
-    let state = match pb::UserState::try_from(request.state) {
-        Ok(pb::UserState::Unspecified) => None,
-        Ok(pb::UserState::Active) => Some(State::Active),
-        Ok(pb::UserState::Deactivated) => Some(State::Deactivated),
-        Ok(pb::UserState::Deleted) => Some(State::Deleted),
-        Err(_) => return Err(Error::invalid("state", "must be a UserState")),
-    };
-    Ok(Filter { role, kind, state })
+/// What to list and which page of it. The token of a page belongs to the wish.
+fn wish(request: pb::ListUsersRequest) -> Result<(Filter, Option<Query>, Page<Uuid>)> {
+    let mut fields = Fields::default();
+    let role = fields.take(Role::from_optional("role", request.role));
+    let kind = fields.take(parse::optional_enum("kind", request.kind));
+    let state = fields.take(parse::optional_enum("state", request.state));
+    let wanted = (request.role, request.kind, request.state, &request.query);
+    let page = fields.take(Page::parse(request.page_size, &request.page_token, &wanted));
+    let query = fields.take(Query::parse("query", request.query));
+    let kind = kind.map(|it| it.and_then(Kind::from_contract));
+    let state = state.map(|it| it.and_then(State::from_contract));
+    fields.finish((|| Some((Filter { role: role?, kind: kind?, state: state? }, query?, page?)))())
 }
 
 /// What a profile's `update_mask` may name.
 const MUTABLE: &[&str] = &["display_name", "avatar_url"];
+
+/// Whose profile to change, and to what.
+fn account(user: pb::User, mask: &[String]) -> Result<(Uuid, Profile)> {
+    let mut fields = Fields::default();
+    let user_id = fields.take(parse::uuid("user.id", &user.id));
+    let profile = fields.take(profile(user, mask));
+    fields.finish(user_id.zip(profile))
+}
 
 /// The fields of `user` that the mask names; `*` names all (AIP-134).
 fn profile(user: pb::User, mask: &[String]) -> Result<Profile> {
@@ -227,29 +223,53 @@ fn profile(user: pb::User, mask: &[String]) -> Result<Profile> {
     fields.finish(Some(profile))
 }
 
-fn service_role(number: i32) -> Result<Role> {
-    match number {
-        0 => Ok(Role::Service),
-        _ => match Role::from_contract("role", number)? {
-            Role::Admin => Err(Error::invalid("role", "must not be ROLE_ADMIN")),
-            role => Ok(role),
-        },
+/// The account to open for a program.
+fn service_account(
+    caller: &Principal,
+    request: pb::CreateServiceAccountRequest,
+) -> Result<(DisplayName, Role, Option<Key>)> {
+    let mut fields = Fields::default();
+    let method = "CreateServiceAccount";
+    let key = fields.take(Key::of(caller.user_id, method, &request.request_id, &request));
+    let display_name = fields.take(DisplayName::parse("display_name", request.display_name));
+    let role = fields.take(Role::from_optional("role", request.role));
+    fields.finish((|| Some((display_name?, role?.unwrap_or(Role::Service), key?)))())
+}
+
+impl Kind {
+    fn from_contract(kind: pb::UserKind) -> Option<Kind> {
+        match kind {
+            pb::UserKind::Unspecified => None,
+            pb::UserKind::Person => Some(Kind::Person),
+            pb::UserKind::ServiceAccount => Some(Kind::ServiceAccount),
+        }
+    }
+
+    fn to_contract(self) -> i32 {
+        (match self {
+            Kind::Person => pb::UserKind::Person,
+            Kind::ServiceAccount => pb::UserKind::ServiceAccount,
+        }) as i32
     }
 }
 
-fn kind(kind: Kind) -> i32 {
-    (match kind {
-        Kind::Person => pb::UserKind::Person,
-        Kind::ServiceAccount => pb::UserKind::ServiceAccount,
-    }) as i32
-}
+impl State {
+    fn from_contract(state: pb::UserState) -> Option<State> {
+        match state {
+            pb::UserState::Unspecified => None,
+            pb::UserState::Active => Some(State::Active),
+            pb::UserState::Deactivated => Some(State::Deactivated),
+            pb::UserState::Deleted => Some(State::Deleted),
+        }
+    }
 
-fn state(state: State) -> i32 {
-    (match state {
-        State::Active => pb::UserState::Active,
-        State::Deactivated => pb::UserState::Deactivated,
-        State::Deleted => pb::UserState::Deleted,
-    }) as i32
+    fn to_contract(self) -> i32 {
+        (match self {
+            State::Active => pb::UserState::Active,
+            State::Deactivated => pb::UserState::Deactivated,
+            State::Deleted => pb::UserState::Deleted,
+        }) as i32
+    }
 }
 
 impl From<Statistics> for pb::GetUserStatsResponse {
@@ -263,8 +283,12 @@ impl From<Statistics> for pb::GetUserStatsResponse {
             by_role: by_role
                 .map(|(role, count)| RoleCount { role: role.to_contract(), count })
                 .collect(),
-            by_kind: by_kind.map(|(it, count)| KindCount { kind: kind(it), count }).collect(),
-            by_state: by_state.map(|(it, count)| StateCount { state: state(it), count }).collect(),
+            by_kind: by_kind
+                .map(|(kind, count)| KindCount { kind: kind.to_contract(), count })
+                .collect(),
+            by_state: by_state
+                .map(|(state, count)| StateCount { state: state.to_contract(), count })
+                .collect(),
             new_count: counted.new_count,
             active_count: counted.active_count,
         }
@@ -275,17 +299,18 @@ impl From<User> for pb::User {
     fn from(user: User) -> Self {
         pb::User {
             id: user.user_id.to_string(),
-            kind: kind(user.kind),
+            kind: user.kind.to_contract(),
             email: user.email.unwrap_or_default(),
             display_name: user.display_name,
             role: user.role.to_contract(),
             extra_permissions: user.permissions,
-            state: state(user.state),
+            state: user.state.to_contract(),
             create_time: Some(parse::timestamp(user.created_at)),
             update_time: Some(parse::timestamp(user.updated_at)),
             login_time: user.last_login_at.map(parse::timestamp),
             avatar_url: user.avatar_url,
             email_verify_time: user.email_verified_at.map(parse::timestamp),
+            mfa_enabled: user.mfa_enabled,
         }
     }
 }

@@ -51,6 +51,7 @@ pub(crate) struct User {
     pub(crate) role: Role,
     pub(crate) permissions: Vec<String>,
     pub(crate) avatar_url: String,
+    pub(crate) mfa_enabled: bool,
     pub(crate) state: State,
     pub(crate) token_version: i64,
     pub(crate) last_login_at: Option<DateTime<Utc>>,
@@ -58,6 +59,7 @@ pub(crate) struct User {
     pub(crate) updated_at: DateTime<Utc>,
 }
 
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct NewUser<'a> {
     pub(crate) user_id: Uuid,
     pub(crate) kind: Kind,
@@ -104,7 +106,7 @@ pub(crate) async fn insert(conn: &mut PgConnection, new: NewUser<'_>) -> Result<
         r#"insert into users (user_id, kind, email, display_name, password_hash, role)
            values ($1, $2, $3, $4, $5, $6)
            returning user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
-               permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
+               permissions, avatar_url, mfa_enabled, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
         new.user_id,
         new.kind as Kind,
         new.email,
@@ -123,7 +125,7 @@ pub(crate) async fn get(conn: &mut PgConnection, user_id: Uuid) -> Result<User> 
     let user = sqlx::query_as!(
         User,
         r#"select user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
-               permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at
+               permissions, avatar_url, mfa_enabled, state as "state: State", token_version, last_login_at, created_at, updated_at
            from users where user_id = $1"#,
         user_id,
     )
@@ -136,7 +138,7 @@ pub(crate) async fn find_by_email(conn: &mut PgConnection, email: &str) -> Resul
     let user = sqlx::query_as!(
         User,
         r#"select user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
-               permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at
+               permissions, avatar_url, mfa_enabled, state as "state: State", token_version, last_login_at, created_at, updated_at
            from users where lower(email) = lower($1)"#,
         email,
     )
@@ -168,7 +170,7 @@ pub(crate) async fn list(
     let users = sqlx::query_as!(
         User,
         r#"select user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
-               permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at
+               permissions, avatar_url, mfa_enabled, state as "state: State", token_version, last_login_at, created_at, updated_at
            from users
            where ($1::text is null or role = $1)
                and ($2::text is null or kind = $2)
@@ -195,7 +197,7 @@ pub(crate) async fn lock(conn: &mut PgConnection, user_id: Uuid) -> Result<User>
     let user = sqlx::query_as!(
         User,
         r#"select user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
-               permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at
+               permissions, avatar_url, mfa_enabled, state as "state: State", token_version, last_login_at, created_at, updated_at
            from users where user_id = $1 for no key update"#,
         user_id,
     )
@@ -214,7 +216,7 @@ pub(crate) async fn lock_with_administrators(
     let users = sqlx::query_as!(
         User,
         r#"select user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
-               permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at
+               permissions, avatar_url, mfa_enabled, state as "state: State", token_version, last_login_at, created_at, updated_at
            from users
            where user_id = $1 or (role = 'admin' and state = 'active')
            order by user_id
@@ -239,7 +241,7 @@ pub(crate) async fn update_login(
         r#"update users set last_login_at = $3
            where user_id = $1 and password_hash = $2 and not mfa_enabled and state = 'active'
            returning user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
-               permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
+               permissions, avatar_url, mfa_enabled, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
         user_id,
         password_hash,
         now,
@@ -302,7 +304,7 @@ pub(crate) async fn update_role(
         User,
         r#"update users set role = $2, token_version = token_version + 1 where user_id = $1
            returning user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
-               permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
+               permissions, avatar_url, mfa_enabled, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
         user_id,
         role as Role,
     )
@@ -321,7 +323,7 @@ pub(crate) async fn update_state(
         User,
         r#"update users set state = $2, token_version = token_version + 1 where user_id = $1
            returning user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
-               permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
+               permissions, avatar_url, mfa_enabled, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
         user_id,
         state as State,
     )

@@ -85,6 +85,7 @@ impl World {
             api_key_id: self.model.api_keys[key].id.clone(),
             overlap: Some(prost_types::Duration { seconds: overlap_s, nanos: 0 }),
             request_id: String::new(),
+            expire_time: None,
         };
         let mut client = self.replicas[replica].api_keys(&self.bearer(token));
         let answer =

@@ -53,11 +53,11 @@ fn filter(request: pb::ListAuditRecordsRequest) -> Result<Filter> {
     let actor_id = fields.take(parse::optional_uuid("actor_id", &request.actor_id));
     let action = fields.take(parse::text("action", request.action, 0, 200));
     let entity = fields.take(Entity::parse(request.entity_type, request.entity_id));
-    let outcome = fields.take(match pb::AuditOutcome::try_from(request.outcome) {
-        Ok(pb::AuditOutcome::Unspecified) => Ok(None),
-        Ok(pb::AuditOutcome::Succeeded) => Ok(Some(Outcome::Succeeded)),
-        Ok(pb::AuditOutcome::Denied) => Ok(Some(Outcome::Denied)),
-        Err(_) => Err(Error::invalid("outcome", "must be a value of AuditOutcome")),
+    let outcome = fields.take(parse::optional_enum("outcome", request.outcome));
+    let outcome = outcome.map(|it| match it.unwrap_or_default() {
+        pb::AuditOutcome::Unspecified => None,
+        pb::AuditOutcome::Succeeded => Some(Outcome::Succeeded),
+        pb::AuditOutcome::Denied => Some(Outcome::Denied),
     });
     let time = |field, time: Option<_>| time.map(|it| parse::time(field, it)).transpose();
     let start_time = fields.take(time("start_time", request.start_time));

@@ -168,15 +168,15 @@ fn parse(request: pb::CreateExecutionRequest) -> Result<super::Request> {
 impl State {
     /// The state of a filter's field; none for any.
     fn of_filter(field: &str, number: i32) -> Result<Option<State>> {
-        match pb::ExecutionState::try_from(number) {
-            Ok(pb::ExecutionState::Unspecified) => Ok(None),
-            Ok(pb::ExecutionState::Queued) => Ok(Some(State::Queued)),
-            Ok(pb::ExecutionState::Running) => Ok(Some(State::Running)),
-            Ok(pb::ExecutionState::Succeeded) => Ok(Some(State::Succeeded)),
-            Ok(pb::ExecutionState::Failed) => Ok(Some(State::Failed)),
-            Ok(pb::ExecutionState::Cancelled) => Ok(Some(State::Cancelled)),
-            Err(_) => Err(Error::invalid(field, "must be a state of the contract")),
-        }
+        let known = parse::optional_enum(field, number)?;
+        Ok(known.and_then(|it| match it {
+            pb::ExecutionState::Unspecified => None,
+            pb::ExecutionState::Queued => Some(State::Queued),
+            pb::ExecutionState::Running => Some(State::Running),
+            pb::ExecutionState::Succeeded => Some(State::Succeeded),
+            pb::ExecutionState::Failed => Some(State::Failed),
+            pb::ExecutionState::Cancelled => Some(State::Cancelled),
+        }))
     }
 
     fn to_contract(self) -> i32 {

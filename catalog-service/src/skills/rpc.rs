@@ -250,14 +250,14 @@ fn parameters_schema(field: &str, schema: Option<prost_types::Struct>) -> Result
 }
 
 fn difficulty(field: &str, number: i32) -> Result<Option<Difficulty>> {
-    match pb::Difficulty::try_from(number) {
-        Ok(pb::Difficulty::Unspecified) => Ok(None),
-        Ok(pb::Difficulty::Beginner) => Ok(Some(Difficulty::Beginner)),
-        Ok(pb::Difficulty::Intermediate) => Ok(Some(Difficulty::Intermediate)),
-        Ok(pb::Difficulty::Advanced) => Ok(Some(Difficulty::Advanced)),
-        Ok(pb::Difficulty::Expert) => Ok(Some(Difficulty::Expert)),
-        Err(_) => Err(Error::invalid(field, "must be a value of Difficulty")),
-    }
+    let known = parse::optional_enum(field, number)?;
+    Ok(known.and_then(|it| match it {
+        pb::Difficulty::Unspecified => None,
+        pb::Difficulty::Beginner => Some(Difficulty::Beginner),
+        pb::Difficulty::Intermediate => Some(Difficulty::Intermediate),
+        pb::Difficulty::Advanced => Some(Difficulty::Advanced),
+        pb::Difficulty::Expert => Some(Difficulty::Expert),
+    }))
 }
 
 fn filter(request: pb::ListSkillsRequest) -> Result<(Filter, Sort)> {
@@ -267,12 +267,12 @@ fn filter(request: pb::ListSkillsRequest) -> Result<(Filter, Sort)> {
     let difficulty = fields.take(difficulty("difficulty", request.difficulty));
     let tag = fields.take(optional(request.tag, |it| Tag::parse("tag", it)));
     let author_id = fields.take(parse::optional_uuid("author_id", &request.author_id));
-    let sort = fields.take(match pb::SkillSort::try_from(request.sort) {
-        Ok(pb::SkillSort::Unspecified | pb::SkillSort::Newest) => Ok(Sort::Newest),
-        Ok(pb::SkillSort::Name) => Ok(Sort::Name),
-        Ok(pb::SkillSort::Popularity) => Ok(Sort::Popularity),
-        Ok(pb::SkillSort::Rating) => Ok(Sort::Rating),
-        Err(_) => Err(Error::invalid("sort", "must be a value of SkillSort")),
+    let sort = fields.take(parse::optional_enum("sort", request.sort));
+    let sort = sort.map(|it| match it.unwrap_or_default() {
+        pb::SkillSort::Unspecified | pb::SkillSort::Newest => Sort::Newest,
+        pb::SkillSort::Name => Sort::Name,
+        pb::SkillSort::Popularity => Sort::Popularity,
+        pb::SkillSort::Rating => Sort::Rating,
     });
     fields.finish((|| Some((Filter::new(category?, difficulty?, tag?, author_id?), sort?)))())
 }

@@ -132,7 +132,7 @@ impl WorkerService for Workers {
 }
 
 fn wanted(request: pb::LeaseExecutionsRequest, extensions: &Extensions) -> Result<Wanted> {
-    let worker = parse::text("worker", request.worker, 1, 100)?;
+    let worker = parse::line("worker", request.worker, 100)?;
     let max_executions = match request.max_executions {
         0 => 1,
         it @ 1..=100 => it.into(),

@@ -1,10 +1,10 @@
 //! Roles, permissions and scopes, and which grants which.
 
-use std::fmt;
+use std::{borrow::Borrow, fmt};
 
 use ihuman_proto::access::v1 as pb;
 
-use crate::{Error, Result};
+use crate::{Error, Result, parse};
 
 /// One right, as an RPC may ask for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,6 +82,11 @@ impl Role {
         Role::ALL.into_iter().find(|it| it.text() == text)
     }
 
+    /// The role of a request's field, or none if it is not set.
+    pub fn from_optional(field: &str, number: i32) -> Result<Option<Role>> {
+        if number == 0 { Ok(None) } else { Role::from_contract(field, number).map(Some) }
+    }
+
     /// The role of a request's field, which must be set.
     pub fn from_contract(field: &str, number: i32) -> Result<Role> {
         match pb::Role::try_from(number) {
@@ -146,6 +151,12 @@ impl Permissions {
         Permissions(Permission::all().fold(0, |bits, it| bits | it.bit()))
     }
 
+    /// What scopes grant together.
+    pub fn granted_by(scopes: impl IntoIterator<Item = impl Borrow<Scope>>) -> Self {
+        let granted = scopes.into_iter().map(|it| it.borrow().grants);
+        granted.fold(Permissions::default(), Permissions::union)
+    }
+
     /// Whether the set grants `permission`.
     pub fn contains(self, permission: Permission) -> bool {
         self.0 & permission.bit() != 0
@@ -161,9 +172,19 @@ impl Permissions {
         Permissions(self.0 | other.0)
     }
 
+    /// What this grants and `other` does not.
+    pub fn without(self, other: Permissions) -> Permissions {
+        Permissions(self.0 & !other.0)
+    }
+
     /// What both grant.
     pub fn intersection(self, other: Permissions) -> Permissions {
         Permissions(self.0 & other.0)
+    }
+
+    /// The first in the order of the contract, if there is any.
+    pub fn first(self) -> Option<Permission> {
+        Permission::all().find(|it| self.contains(*it))
     }
 
     /// Each in text form; `admin:full` stands for all.
@@ -197,6 +218,15 @@ impl Scope {
         let mut granted = Permission::all().filter(named).peekable();
         granted.peek()?;
         Some(Scope { text: text.to_owned(), grants: Permissions::of(granted) })
+    }
+
+    /// Those of a list.
+    ///
+    /// # Errors
+    /// `InvalidFields`, which names each text that is no scope.
+    pub fn parse_all(field: &str, texts: &[String]) -> Result<Vec<Scope>> {
+        let allowed = "must be a permission such as \"skills:read\", or \"skills:*\"";
+        parse::items(field, texts.iter().map(|it| Scope::parse(it)), allowed)
     }
 
     /// The text form.

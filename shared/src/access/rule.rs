@@ -32,6 +32,8 @@ pub struct Rule {
     pub session_only: bool,
     /// The session must have proved its factors within [`RECENT_AUTHENTICATION`].
     pub recent_authentication: bool,
+    /// No session may call.
+    pub api_key_only: bool,
 }
 
 /// Who may call an RPC.
@@ -106,8 +108,12 @@ impl Rules {
 }
 
 impl Rule {
-    const PUBLIC: Rule =
-        Rule { grant: Grant::Public, session_only: false, recent_authentication: false };
+    const PUBLIC: Rule = Rule {
+        grant: Grant::Public,
+        session_only: false,
+        recent_authentication: false,
+        api_key_only: false,
+    };
 
     fn parse(encoded: &[u8]) -> Option<Self> {
         let access = pb::Access::decode(encoded).ok()?;
@@ -116,9 +122,11 @@ impl Rule {
             pb::access::Rule::Authenticated(_) => Grant::Authenticated,
             pb::access::Rule::Permission(it) => Grant::Permission(Permission::from_contract(it)?),
         };
-        let (session_only, recent_authentication) =
-            (access.session_only, access.recent_authentication);
-        Some(Rule { grant, session_only, recent_authentication })
+        let pb::Access { session_only, recent_authentication, api_key_only, .. } = access;
+        // Nobody could call what takes neither a session nor a key.
+        let is_possible = !(api_key_only && (session_only || recent_authentication));
+        let rule = Rule { grant, session_only, recent_authentication, api_key_only };
+        is_possible.then_some(rule)
     }
 
     /// Whether `caller` may, at `now`.
@@ -149,6 +157,7 @@ impl Rule {
     ) -> Result<()> {
         match auth_time {
             None if self.session_only || self.recent_authentication => Err(Error::SessionRequired),
+            Some(_) if self.api_key_only => Err(Error::ApiKeyRequired),
             Some(auth_time)
                 if self.recent_authentication
                     && (now - auth_time).to_std().is_ok_and(|age| age > RECENT_AUTHENTICATION) =>
@@ -192,6 +201,7 @@ impl fmt::Display for Rules {
                 Rule { grant: Grant::Public, .. } => "none",
                 Rule { recent_authentication: true, .. } => "recent session",
                 Rule { session_only: true, .. } => "session",
+                Rule { api_key_only: true, .. } => "key",
                 _ => "session or key",
             };
             write!(f, "  {credential}")?;
@@ -207,6 +217,16 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn a_rule_that_nobody_could_satisfy_is_none() {
+        let rule = Some(pb::access::Rule::Authenticated(pb::access::Authenticated {}));
+        let keyed = pb::Access { rule, api_key_only: true, ..pb::Access::default() };
+        let contradictory = pb::Access { session_only: true, ..keyed };
+
+        assert!(Rule::parse(&keyed.encode_to_vec()).unwrap().api_key_only);
+        assert_eq!(Rule::parse(&contradictory.encode_to_vec()), None);
+    }
 
     #[test]
     fn a_service_with_an_rpc_that_declares_no_access_does_not_start() {

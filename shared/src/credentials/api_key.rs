@@ -260,7 +260,7 @@ impl ApiKeyVerifier {
         let role = Role::parse(&row.role).ok_or_else(invalid)?;
         let owner = role.permissions().union(Permissions::from_texts(&row.permissions));
         let scopes = row.scopes.iter().filter_map(|it| Scope::parse(it));
-        let scopes = scopes.fold(Permissions::default(), |all, it| all.union(it.grants()));
+        let scopes = Permissions::granted_by(scopes);
         let proof = Proof {
             user_id: row.user_id,
             role,

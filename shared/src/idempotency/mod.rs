@@ -74,3 +74,9 @@ pub async fn claim(
 pub async fn forget_old(conn: &mut PgConnection) -> Result<u64> {
     store::delete_old(conn).await
 }
+
+/// Forgets what `principal_id` asked for, and the answers: a repetition is then another
+/// create.
+pub async fn forget(conn: &mut PgConnection, principal_id: Uuid) -> Result<()> {
+    store::delete_of_principal(conn, principal_id).await
+}

@@ -49,3 +49,10 @@ pub(super) async fn delete_old(conn: &mut PgConnection) -> Result<u64> {
             .await?;
     Ok(deleted.rows_affected())
 }
+
+pub(super) async fn delete_of_principal(conn: &mut PgConnection, principal_id: Uuid) -> Result<()> {
+    sqlx::query!("delete from idempotency_keys where principal_id = $1", principal_id)
+        .execute(conn)
+        .await?;
+    Ok(())
+}

@@ -85,6 +85,7 @@ impl Kind {
             Kind::Person(role) | Kind::Idle(role) | Kind::Key(role) if !granted(role) => {
                 Some(Reason::PermissionMissing)
             }
+            Kind::Person(_) | Kind::Idle(_) if rule.api_key_only => Some(Reason::ApiKeyRequired),
             Kind::Person(_) => None,
             Kind::Idle(_) => {
                 rule.recent_authentication.then_some(Reason::RecentAuthenticationRequired)
@@ -163,6 +164,7 @@ async fn call(channel: &Channel, path: &str, authorization: Option<String>) -> O
                 | Reason::CredentialsRevoked
                 | Reason::PermissionMissing
                 | Reason::SessionRequired
+                | Reason::ApiKeyRequired
                 | Reason::RecentAuthenticationRequired
                 | Reason::UnknownMethod
                 | Reason::Internal

@@ -34,7 +34,7 @@ pub(crate) async fn lock(
     let user = sqlx::query_as!(
         User,
         r#"select user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
-               permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at
+               permissions, avatar_url, mfa_enabled, state as "state: State", token_version, last_login_at, created_at, updated_at
            from users
            where user_id = $1 and password_hash = $2 and mfa_enabled = $3 and state = 'active'
            for no key update"#,
@@ -57,7 +57,7 @@ pub(crate) async fn update_last_login(
         User,
         r#"update users set last_login_at = $2 where user_id = $1
            returning user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
-               permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
+               permissions, avatar_url, mfa_enabled, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
         user_id,
         now,
     )

@@ -18,7 +18,7 @@ pub(crate) async fn update(
         r#"update users set display_name = coalesce($2, display_name), avatar_url = coalesce($3, avatar_url)
            where user_id = $1
            returning user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
-               permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
+               permissions, avatar_url, mfa_enabled, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
         user_id,
         display_name,
         avatar_url,
@@ -38,7 +38,7 @@ pub(crate) async fn update_permissions(
         User,
         r#"update users set permissions = $2, token_version = token_version + 1 where user_id = $1
            returning user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
-               permissions, avatar_url, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
+               permissions, avatar_url, mfa_enabled, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
         user_id,
         permissions,
     )

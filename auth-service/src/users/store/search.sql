@@ -11,7 +11,7 @@ with found as materialized (
 )
 select user_id as "user_id!", kind as "kind!: Kind", email as "email?", email_verified_at as "email_verified_at?",
     display_name as "display_name!",
-    role as "role!: Role", permissions as "permissions!", avatar_url as "avatar_url!",
+    role as "role!: Role", permissions as "permissions!", avatar_url as "avatar_url!", mfa_enabled as "mfa_enabled!",
     state as "state!: State", token_version as "token_version!", last_login_at as "last_login_at?",
     created_at as "created_at!", updated_at as "updated_at!"
 from found
