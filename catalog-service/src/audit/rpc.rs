@@ -5,7 +5,7 @@ use ihuman_proto::catalog::v1::{
     audit_service_server::{AuditService, AuditServiceServer},
 };
 use ihuman_shared::{
-    Error, Result,
+    Result,
     page::Page,
     parse::{self, Fields},
     platform::Platform,

@@ -43,6 +43,7 @@ impl Story {
             api_key_id: api_key.id.clone(),
             overlap: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
             request_id: secrets::request_id()?,
+            expire_time: None,
         };
         let response = call("RotateApiKey", developer.api_keys().rotate_api_key(request).await)?;
         let successor = self.stage.clients.with(Credentials::api_key(&response.key)?);
