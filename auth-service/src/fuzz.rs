@@ -145,7 +145,7 @@ fn imported_hash(input: &[u8]) {
             assert!(stored.ends_with(text) && stored.len() <= text.len() + 16, "{stored}");
         }
     }
-    let _ = ForeignHash::sha256("it", text, input.to_vec(), None);
+    let _ = ForeignHash::sha256("it", text, input.to_vec(), Ok(None));
 }
 
 fn registrations() -> Vec<Vec<u8>> {

@@ -211,6 +211,7 @@ async fn keys_of_an_administrator_are_seen_and_ended_by_administrators() {
         assert_eq!(denied.len(), 1, "{rpc}");
         denied[0].is_by(&manager);
     }
+    auth.audited("/ihuman.auth.v1.AccessService/ExplainAccess").await.is_by(&manager);
     auth.accepts(&keyed(&admin, &api_key, &key)).await.unwrap();
     assert_eq!(list(&developer).await.unwrap(), std::slice::from_ref(&of_other));
     assert!(auth.revoke_key(&manager, &of_other.id).await.is_ok());

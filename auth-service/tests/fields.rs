@@ -46,6 +46,15 @@ async fn every_field_of_a_key_that_is_not_allowed_is_named() {
     };
     let rotated = api_keys.rotate_api_key(rotation).await.unwrap_err();
 
+    let wish = pb::ListApiKeysRequest {
+        page_size: -1,
+        user_id: bad(),
+        expiring_within: Some(prost_types::Duration::default()),
+        ..Default::default()
+    };
+    let listed = api_keys.list_api_keys(wish).await.unwrap_err();
+
+    assert_eq!(violations(&listed), ["user_id", "expiring_within", "page_size"]);
     assert_eq!(
         violations(&created),
         [
@@ -54,6 +63,7 @@ async fn every_field_of_a_key_that_is_not_allowed_is_named() {
             "scopes[0]",
             "expire_time",
             "ip_allow_list[0]",
+            "rate_limit.max_requests",
             "rate_limit.window",
             "user_id"
         ]
@@ -112,6 +122,10 @@ async fn every_field_of_a_password_and_of_a_passkey_that_is_not_allowed_is_named
     let rename = pb::UpdatePasskeyRequest { passkey: Some(passkey), update_mask: mask(&["id"]) };
     let renamed = passkeys.update_passkey(rename).await.unwrap_err();
 
+    let setting = pb::SetSettingRequest { name: "  ".to_owned(), value: None };
+    let set = auth.settings(&viewer).set_setting(setting).await.unwrap_err();
+
+    assert_eq!(violations(&set), ["name", "value"]);
     assert_eq!(violations(&changed), ["current_password", "new_password"]);
     assert_eq!(violations(&registered), ["request_id", "name", "attestation"]);
     assert_eq!(violations(&renamed), ["passkey.id", "update_mask", "passkey.name"]);

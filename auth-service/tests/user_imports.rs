@@ -232,3 +232,25 @@ async fn a_batch_has_1_to_500_accounts() {
     );
     assert_eq!(outcomes(&whole), [CREATED; 500]);
 }
+
+#[tokio::test]
+async fn two_batches_of_the_same_people_in_another_order_do_not_stop_each_other() {
+    let auth = Auth::start().await;
+    let admin = auth.credentials.person(Role::Admin).await;
+    let bcrypt = || PasswordHash::Bcrypt(BCRYPT.to_owned());
+    let users: Vec<_> = (0..500).map(|n| person(&format!("{n}@example.com"), bcrypt())).collect();
+    let reversed = users.iter().rev().cloned().collect();
+
+    let (one, two) =
+        tokio::join!(auth.import(&admin, users, ""), auth.import(&admin, reversed, ""));
+
+    let (one, mut two) = (one.unwrap(), two.unwrap());
+    two.reverse();
+    for (one, two) in one.iter().zip(&two) {
+        assert_eq!(one.user_id, two.user_id);
+        let mut both = [one.outcome, two.outcome];
+        both.sort_unstable();
+        assert_eq!(both, [CREATED, EXISTS]);
+    }
+    assert_eq!(auth.audit("user.import").await.len(), 500);
+}

@@ -15,8 +15,10 @@ use ihuman_shared::{
 use tonic::{Request, Response, Status};
 
 use super::{Allowed, Denied, Explainer, Subject};
-use crate::{context::Context, limits};
+use crate::{context::Context, limits, refusal};
 
+/// The path under which a refused question is recorded.
+const EXPLAIN_ACCESS: &str = "/ihuman.auth.v1.AccessService/ExplainAccess";
 /// No path of an RPC is longer.
 const METHOD_MAX: usize = 200;
 
@@ -73,7 +75,8 @@ impl AccessService for Access {
             Some(PbSubject::ApiKeyId(id)) => Subject::ApiKey(parse::uuid("api_key_id", &id)?),
         };
 
-        let explained = self.0.explain(&caller, &path, subject).await?;
+        let done = self.0.explain(&caller, &path, subject).await;
+        let explained = refusal::recorded(&self.0.context, &caller, EXPLAIN_ACCESS, done).await?;
 
         Ok(Response::new(explained.map_or_else(denied, allowed)))
     }

@@ -72,11 +72,7 @@ impl ApiKeyService for ApiKeys {
         request: Request<pb::ListApiKeysRequest>,
     ) -> Result<Response<pb::ListApiKeysResponse>, Status> {
         let caller = Principal::of(&request)?;
-        let request = request.into_inner();
-        let owner = parse::optional_uuid("user_id", &request.user_id)?;
-        let within = expiring_within(request.expiring_within)?;
-        let of = (owner.unwrap_or(caller.user_id), within);
-        let page = Page::parse(request.page_size, &request.page_token, &of)?;
+        let (owner, within, page) = wish(&caller, &request.into_inner())?;
 
         let done = super::list(&self.0, &caller, owner, within, page).await;
         let (api_keys, next_page_token) = self.recorded(&caller, "ListApiKeys", done).await?;
@@ -235,10 +231,25 @@ impl ApiKeys {
 const MUTABLE: &[&str] =
     &["name", "scopes", "expire_time", "ip_allow_list", "rate_limit", "metadata"];
 
+/// Whose keys to list, which of them and which page.
+fn wish(
+    caller: &Principal,
+    request: &pb::ListApiKeysRequest,
+) -> Result<(Option<Uuid>, Option<Duration>, Page<Uuid>)> {
+    let mut fields = Fields::default();
+    let owner = fields.take(parse::optional_uuid("user_id", &request.user_id));
+    let within = fields.take(expiring_within(request.expiring_within));
+    // The token of a page belongs to what is listed.
+    let of = (owner.flatten().unwrap_or(caller.user_id), within.flatten());
+    let page = fields.take(Page::parse(request.page_size, &request.page_token, &of));
+    fields.finish((|| Some((owner?, within?, page?)))())
+}
+
 fn rate(field: &str, rate: Option<pb::RateLimit>) -> Result<Option<RequestRate>> {
     let Some(rate) = rate else { return Ok(None) };
     let of_window = format!("{field}.window");
-    let window = parse::duration(&of_window, parse::required(&of_window, rate.window)?)?;
+    let window = parse::required(&of_window, rate.window);
+    let window = window.and_then(|it| parse::duration(&of_window, it));
     RequestRate::parse(field, rate.max_requests, window).map(Some)
 }
 

@@ -10,7 +10,7 @@ use std::{
 use ihuman_shared::{
     Error, Result,
     access::{Permission, Principal, Quota},
-    parse,
+    parse::{self, Fields},
 };
 use ipnet::IpNet;
 
@@ -66,25 +66,29 @@ fn network(text: &str) -> Option<IpNet> {
     text.parse::<IpNet>().ok().or_else(address).map(|it| it.trunc())
 }
 
+fn window_ms(field: &str, window: Duration) -> Result<u32> {
+    let is_whole = window.subsec_nanos().is_multiple_of(1_000_000);
+    let window_ms = u32::try_from(window.as_millis()).ok();
+    window_ms.filter(|_| is_whole && WINDOWS.contains(&window)).ok_or_else(|| {
+        let problem = "must be from 1 second to 24 hours in whole milliseconds";
+        Error::invalid(format!("{field}.window"), problem)
+    })
+}
+
 impl RequestRate {
     /// # Errors
-    /// `InvalidFields`, when either is out of its bounds.
-    pub(crate) fn parse(field: &str, max_requests: i32, window: Duration) -> Result<Self> {
-        if !REQUESTS.contains(&max_requests) {
+    /// `InvalidFields`, which names what is out of its bounds.
+    pub(crate) fn parse(field: &str, max_requests: i32, window: Result<Duration>) -> Result<Self> {
+        let mut fields = Fields::default();
+        let is_allowed = REQUESTS.contains(&max_requests);
+        let max_requests = is_allowed.then_some(max_requests).ok_or_else(|| {
             let problem = format!("must be from {} to {}", REQUESTS.start(), REQUESTS.end());
-            return Err(Error::invalid(format!("{field}.max_requests"), problem));
-        }
-        match u32::try_from(window.as_millis()) {
-            Ok(window_ms)
-                if WINDOWS.contains(&window) && window.subsec_nanos().is_multiple_of(1_000_000) =>
-            {
-                Ok(RequestRate { max_requests, window_ms })
-            }
-            _ => {
-                let problem = "must be from 1 second to 24 hours in whole milliseconds";
-                Err(Error::invalid(format!("{field}.window"), problem))
-            }
-        }
+            Error::invalid(format!("{field}.max_requests"), problem)
+        });
+        let max_requests = fields.take(max_requests);
+        let window_ms = fields.take(window.and_then(|it| window_ms(field, it)));
+        fields
+            .finish((|| Some(RequestRate { max_requests: max_requests?, window_ms: window_ms? }))())
     }
 
     /// # Errors

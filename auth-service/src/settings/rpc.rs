@@ -6,7 +6,13 @@ use ihuman_proto::auth::v1::{
     self as pb,
     setting_service_server::{SettingService, SettingServiceServer},
 };
-use ihuman_shared::{access::Principal, page::Page, parse};
+use ihuman_shared::{
+    Result,
+    access::Principal,
+    page::Page,
+    parse::{self, Fields},
+};
+use serde_json::Value;
 use tonic::{Request, Response, Status};
 
 use super::{Setting, SettingName};
@@ -57,10 +63,7 @@ impl SettingService for Settings {
         request: Request<pb::SetSettingRequest>,
     ) -> Result<Response<pb::SetSettingResponse>, Status> {
         let caller = Principal::of(&request)?;
-        let request = request.into_inner();
-        let name = SettingName::parse("name", request.name)?;
-        let value = parse::required("value", request.value)?;
-        let value = parse::json("value", value, VALUE_MAX)?;
+        let (name, value) = setting(request.into_inner())?;
 
         let setting = super::set(&self.0, &caller, &name, &value).await?;
 
@@ -78,6 +81,15 @@ impl SettingService for Settings {
 
         Ok(Response::new(pb::DeleteSettingResponse {}))
     }
+}
+
+/// Which setting to set, and to what.
+fn setting(request: pb::SetSettingRequest) -> Result<(SettingName, Value)> {
+    let mut fields = Fields::default();
+    let name = fields.take(SettingName::parse("name", request.name));
+    let value = parse::required("value", request.value);
+    let value = fields.take(value.and_then(|it| parse::json("value", it, VALUE_MAX)));
+    fields.finish(name.zip(value))
 }
 
 impl From<Setting> for pb::Setting {

@@ -1,6 +1,6 @@
 //! Password hashes of other systems, and how bad they may be.
 
-use ihuman_shared::{Error, Result};
+use ihuman_shared::{Error, Result, parse::Fields};
 
 use crate::passwords::stored::{Salt, Unusable, import_argon2, import_bcrypt};
 
@@ -30,24 +30,28 @@ impl ForeignHash {
         field: &str,
         hex: &str,
         salt: Vec<u8>,
-        is_suffix: Option<bool>,
+        is_suffix: Result<Option<bool>>,
     ) -> Result<Self> {
-        let problem = || Error::invalid(format!("{field}.hex"), "must be 64 hexadecimal digits");
-        let digest = digest(hex).ok_or_else(problem)?;
-        if salt.len() > SALT_MAX {
-            let problem = format!("must have at most {SALT_MAX} bytes");
-            return Err(Error::invalid(format!("{field}.salt"), problem));
-        }
-        match is_suffix {
-            None if !salt.is_empty() => {
-                let field = format!("{field}.salt_position");
-                Err(Error::invalid(field, "is required with a salt"))
-            }
-            is_suffix => {
-                let salt = Salt { bytes: salt, is_suffix: is_suffix.unwrap_or_default() };
-                Ok(ForeignHash::Sha256 { digest, salt })
-            }
-        }
+        let mut fields = Fields::default();
+        let refused =
+            |name: &str, problem: &str| Error::invalid(format!("{field}.{name}"), problem);
+        let digest = digest(hex).ok_or_else(|| refused("hex", "must be 64 hexadecimal digits"));
+        let digest = fields.take(digest);
+        let has_salt = !salt.is_empty();
+        let bytes = match salt.len() <= SALT_MAX {
+            true => Ok(salt),
+            false => Err(refused("salt", &format!("must have at most {SALT_MAX} bytes"))),
+        };
+        let bytes = fields.take(bytes);
+        let is_suffix = is_suffix.and_then(|it| match it {
+            None if has_salt => Err(refused("salt_position", "is required with a salt")),
+            it => Ok(it.unwrap_or_default()),
+        });
+        let is_suffix = fields.take(is_suffix);
+        fields.finish((|| {
+            let salt = Salt { bytes: bytes?, is_suffix: is_suffix? };
+            Some(ForeignHash::Sha256 { digest: digest?, salt })
+        })())
     }
 }
 

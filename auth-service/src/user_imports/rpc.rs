@@ -110,12 +110,12 @@ fn password(
         PasswordHash::Bcrypt(text) => ForeignHash::bcrypt(&path("bcrypt"), &text),
         PasswordHash::Sha256(sha256) => {
             let of_position = path("sha256.salt_position");
-            let position = parse::optional_enum(&of_position, sha256.salt_position)?;
-            let is_suffix = match position.unwrap_or_default() {
+            let position = parse::optional_enum(&of_position, sha256.salt_position);
+            let is_suffix = position.map(|it| match it.unwrap_or_default() {
                 pb::SaltPosition::Unspecified => None,
                 pb::SaltPosition::Prefix => Some(false),
                 pb::SaltPosition::Suffix => Some(true),
-            };
+            });
             ForeignHash::sha256(&path("sha256"), &sha256.hex, sha256.salt, is_suffix)
         }
     }
