@@ -43,7 +43,11 @@ impl Auth {
 
     /// Waits until `caller` is answered as `expected`, for the second that the
     /// contract allows.
-    async fn answers_within_a_second(&self, caller: &Caller, expected: Option<Reason>) -> Status {
+    pub(crate) async fn answers_within_a_second(
+        &self,
+        caller: &Caller,
+        expected: Option<Reason>,
+    ) -> Status {
         let waited = async {
             loop {
                 let answer = self.accepts(caller).await.err();
