@@ -128,8 +128,7 @@ async fn while_it_waits_every_password_gets_the_same_answer_and_none_is_hashed()
     }
 
     let mut answers = Vec::new();
-    for (email, password) in [(EMAIL, PASSWORD), (EMAIL, WRONG), (UNKNOWN, PASSWORD), (UNKNOWN, "")]
-    {
+    for (email, password) in [(EMAIL, PASSWORD), (EMAIL, WRONG), (UNKNOWN, PASSWORD)] {
         for _ in 0..4 {
             let started = Instant::now();
             answers.push(auth.login_with(email, password).await.unwrap_err());
@@ -359,11 +358,10 @@ async fn only_an_administrator_unlocks_an_administrator() {
     let missing = auth.unlock(&admin, &nobody).await.unwrap_err();
     let request = pb::GetLockStateRequest { user_id: nobody };
     let no_state = auth.locks(&admin).get_lock_state(request).await.unwrap_err();
-    let malformed = auth.unlock(&admin, "7").await.unwrap_err();
 
     assert_eq!(reason(&refused), Reason::NotAllowed);
     assert_eq!((reason(&missing), reason(&no_state)), (Reason::NotFound, Reason::NotFound));
-    assert_eq!(violations(&malformed), ["user_id"]);
+    assert_eq!(violations(&auth.unlock(&admin, "7").await.unwrap_err()), ["user_id"]);
 }
 
 #[tokio::test]
