@@ -6,7 +6,9 @@ use ihuman_proto::auth::v1::{
     self as pb,
     passkey_service_server::{PasskeyService, PasskeyServiceServer},
 };
-use ihuman_shared::{Result, access::Principal, idempotency::Key, page::Page, parse};
+use ihuman_shared::{
+    Result, access::Principal, idempotency::Key, page::Page, parse, server::Limited,
+};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -16,10 +18,12 @@ use super::{
 use crate::{context::Context, limits, mfa::RecoveryCode, refusal};
 
 /// The service behind its limits.
-pub(crate) fn server(context: &Arc<Context>) -> PasskeyServiceServer<Passkeys> {
-    PasskeyServiceServer::new(Passkeys(Arc::clone(context)))
-        .accept_compressed(limits::COMPRESSION)
-        .max_decoding_message_size(limits::MESSAGE_MAX)
+pub(crate) fn server(context: &Arc<Context>) -> Limited<PasskeyServiceServer<Passkeys>> {
+    Limited::new(limits::MESSAGE_MAX, |longest| {
+        PasskeyServiceServer::new(Passkeys(Arc::clone(context)))
+            .accept_compressed(limits::COMPRESSION)
+            .max_decoding_message_size(longest)
+    })
 }
 
 pub(crate) struct Passkeys(Arc<Context>);

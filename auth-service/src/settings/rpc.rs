@@ -6,7 +6,7 @@ use ihuman_proto::auth::v1::{
     self as pb,
     setting_service_server::{SettingService, SettingServiceServer},
 };
-use ihuman_shared::{access::Principal, page::Page, parse};
+use ihuman_shared::{access::Principal, page::Page, parse, server::Limited};
 use tonic::{Request, Response, Status};
 
 use super::{Setting, SettingName};
@@ -16,10 +16,12 @@ use crate::{context::Context, limits};
 const VALUE_MAX: usize = 16 << 10;
 
 /// The service behind its limits.
-pub(crate) fn server(context: &Arc<Context>) -> SettingServiceServer<Settings> {
-    SettingServiceServer::new(Settings(Arc::clone(context)))
-        .accept_compressed(limits::COMPRESSION)
-        .max_decoding_message_size(limits::MESSAGE_MAX)
+pub(crate) fn server(context: &Arc<Context>) -> Limited<SettingServiceServer<Settings>> {
+    Limited::new(limits::MESSAGE_MAX, |longest| {
+        SettingServiceServer::new(Settings(Arc::clone(context)))
+            .accept_compressed(limits::COMPRESSION)
+            .max_decoding_message_size(longest)
+    })
 }
 
 pub(crate) struct Settings(Arc<Context>);

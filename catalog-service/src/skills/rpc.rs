@@ -11,6 +11,7 @@ use ihuman_shared::{
     page::Page,
     parse::{self, Fields},
     platform::Platform,
+    server::Limited,
 };
 use sqlx::PgPool;
 use tonic::{Request, Response, Status, codec::CompressionEncoding};
@@ -31,10 +32,12 @@ struct Skills {
 }
 
 /// The service on this platform.
-pub fn server(platform: &Platform) -> SkillServiceServer<impl SkillService> {
-    SkillServiceServer::new(Skills { db: platform.db.clone() })
-        .max_decoding_message_size(REQUEST_BYTES_MAX)
-        .accept_compressed(CompressionEncoding::Gzip)
+pub fn server(platform: &Platform) -> Limited<SkillServiceServer<impl SkillService>> {
+    Limited::new(REQUEST_BYTES_MAX, |longest| {
+        SkillServiceServer::new(Skills { db: platform.db.clone() })
+            .max_decoding_message_size(longest)
+            .accept_compressed(CompressionEncoding::Gzip)
+    })
 }
 
 #[tonic::async_trait]

@@ -82,7 +82,8 @@ impl Gate {
             return self.refuse(parts, &caller, Error::AddressNotAllowed).await;
         }
         self.count(parts, subject(&caller), quota).await?;
-        if let Err(error) = rule.check(Some(&caller), self.0.clock.now()) {
+        if let Err(error) = rule.check(&caller, self.0.clock.now()) {
+            self.count_denial(parts, &caller).await?;
             return self.refuse(parts, &caller, error).await;
         }
         if let Some(api_key_id) = caller.api_key_id() {
@@ -124,6 +125,15 @@ impl Gate {
     ) -> Result<()> {
         let quota = own_quota.unwrap_or_else(|| self.0.rate_limit.quota(subject));
         admitted(parts, self.0.rate_limit.take(subject, quota).await)
+    }
+
+    /// Counts a request that is not allowed, so that nobody can fill the audit trail.
+    /// For its caller: a stranger at the same address must not use this up.
+    async fn count_denial(&self, parts: &mut Parts, caller: &Principal) -> Result<()> {
+        let denials = Subject::Denials(caller.user_id);
+        let standing = self.0.rate_limit.take(denials, self.0.rate_limit.quota(denials)).await;
+        // The standing that is told is that of all requests, until this one is used up.
+        if standing.allowed { Ok(()) } else { Err(refused(parts, standing)) }
     }
 
     /// Refusals of a known caller are part of the audit trail; those of a

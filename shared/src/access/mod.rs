@@ -12,7 +12,7 @@ pub use self::{
     gate::{Admission, Gate},
     permission::{Permission, Permissions, Role, Scope},
     principal::{Credential, Origin, Principal},
-    proxies::TrustedProxies,
+    proxies::{TrustedProxies, canonical},
     rate_limit::{Quota, RateLimit, RateLimitConfig, Standing, Subject},
     rule::{Grant, RECENT_AUTHENTICATION, Rule, Rules, UndeclaredAccess},
 };

@@ -46,7 +46,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The address that the request came from: of the client or of the last proxy. None
 /// when it came without a socket, as in tests of the stack.
 pub fn peer_address(extensions: &http::Extensions) -> Option<IpAddr> {
-    extensions.get::<TcpConnectInfo>()?.remote_addr().map(|address| address.ip())
+    let address = extensions.get::<TcpConnectInfo>()?.remote_addr()?;
+    // A socket for both kinds tells IPv4 addresses in the form of IPv6.
+    Some(address.ip().to_canonical())
 }
 
 /// The connections to a listener, as they are ready to be served.

@@ -31,5 +31,5 @@ pub use health::Readiness;
 pub use request_id::RequestId;
 pub use serve::serve;
 pub use shutdown::Shutdown;
-pub use stack::Stack;
+pub use stack::{Limited, Stack};
 pub use web::refuse;

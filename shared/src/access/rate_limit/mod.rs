@@ -50,7 +50,8 @@ pub struct RateLimitConfig {
     #[arg(long, env, default_value_t = 6_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate_limit_max_requests: u32,
 
-    /// How many requests without valid credentials an address may send in the window.
+    /// How many requests without valid credentials an address may send in the window,
+    /// and how many that are denied a principal.
     #[arg(long, env, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate_limit_public_max_requests: u32,
 }
@@ -93,6 +94,9 @@ pub enum Subject {
     /// The same for credentials that are not good. Apart from the public RPCs,
     /// so that many logins from one address keep out nobody who is logged in.
     Failures(Option<IpAddr>),
+    /// A user who calls what is not allowed, whatever the credential. Apart from
+    /// what is allowed, which goes on.
+    Denials(Uuid),
 }
 
 /// Where a subject stands after a request, as the `ratelimit-*` headers tell it.
@@ -158,6 +162,7 @@ impl Subject {
             Subject::ApiKey(id) => format!("api_key:{id}"),
             Subject::Address(it) => format!("address:{}", address(it)),
             Subject::Failures(it) => format!("failures:{}", address(it)),
+            Subject::Denials(id) => format!("denials:{id}"),
         }
     }
 }
@@ -185,7 +190,9 @@ impl RateLimit {
     /// What `subject` may send, unless it has a quota of its own.
     pub fn quota(&self, subject: Subject) -> Quota {
         match subject {
-            Subject::Address(_) | Subject::Failures(_) => self.config.of_addresses(),
+            Subject::Address(_) | Subject::Failures(_) | Subject::Denials(_) => {
+                self.config.of_addresses()
+            }
             Subject::User(_) | Subject::ApiKey(_) => self.config.of_principals(),
         }
     }
@@ -213,13 +220,14 @@ impl RateLimit {
 
     async fn lease_and_take(&self, subject: Subject, quota: Quota, entry: &Entry) -> Standing {
         // As many turns as requests wait for the same subject; each lease is
-        // greater than the one before.
+        // greater than the one before. Whether the database is away is asked again in
+        // the turn: who waited for one that did not answer must not ask it once more.
         while !self.is_away() {
             let _asking = entry.asking.lock().await;
             if let Taken::Decided { standing, .. } = entry.take(quota) {
                 return standing;
             }
-            if !self.lease(subject, quota, entry).await {
+            if self.is_away() || !self.lease(subject, quota, entry).await {
                 break;
             }
             if let Taken::Decided { standing, .. } = entry.take(quota) {
