@@ -65,6 +65,8 @@ pub struct Platform {
     pub master_key: MasterKey,
     /// Verifies credentials.
     pub authenticator: Authenticator,
+    /// Counts requests, and refusals.
+    pub limiter: RateLimit,
     /// Tells that the service is stopping.
     pub shutdown: Shutdown,
     config: PlatformConfig,
@@ -90,7 +92,8 @@ impl Platform {
         let authenticator =
             Authenticator::new(&config.tokens, &master_key, revocations, clock.clone(), db.clone())
                 .await?;
-        Ok(Self { db, clock, notifications, master_key, authenticator, shutdown, config })
+        let limiter = RateLimit::new(config.rate_limit, db.clone());
+        Ok(Self { db, clock, notifications, master_key, authenticator, limiter, shutdown, config })
     }
 
     /// How tokens are made and checked.
@@ -116,7 +119,7 @@ impl Platform {
         let gate = Gate::new(
             Rules::of_packages(&[package])?,
             self.authenticator.clone(),
-            RateLimit::new(self.config.rate_limit, self.db.clone()),
+            self.limiter.clone(),
             self.config.trusted_proxies.clone(),
             self.clock.clone(),
             self.db.clone(),

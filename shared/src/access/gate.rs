@@ -83,7 +83,9 @@ impl Gate {
         }
         self.count(parts, subject(&caller), quota).await?;
         if let Err(error) = rule.check(&caller, self.0.clock.now()) {
-            self.count_denial(parts, &caller).await?;
+            // The standing that is told stays that of all requests, which go on.
+            let denied = self.0.rate_limit.deny(caller.user_id).await;
+            denied.map_err(|standing| refused(parts, standing))?;
             return self.refuse(parts, &caller, error).await;
         }
         if let Some(api_key_id) = caller.api_key_id() {
@@ -127,17 +129,8 @@ impl Gate {
         admitted(parts, self.0.rate_limit.take(subject, quota).await)
     }
 
-    /// Counts a request that is not allowed, so that nobody can fill the audit trail.
-    /// For its caller: a stranger at the same address must not use this up.
-    async fn count_denial(&self, parts: &mut Parts, caller: &Principal) -> Result<()> {
-        let denials = Subject::Denials(caller.user_id);
-        let standing = self.0.rate_limit.take(denials, self.0.rate_limit.quota(denials)).await;
-        // The standing that is told is that of all requests, until this one is used up.
-        if standing.allowed { Ok(()) } else { Err(refused(parts, standing)) }
-    }
-
-    /// Refusals of a known caller are part of the audit trail; those of a
-    /// stranger are only counted, so that a stranger can't fill it.
+    /// Refusals of a known caller are part of the audit trail, and are counted before,
+    /// so that nobody can fill it; those of a stranger are only counted.
     async fn refuse(&self, parts: &Parts, caller: &Principal, error: Error) -> Result<()> {
         let mut conn = self.0.db.acquire().await?;
         let (actor, path) = (Actor::from(caller), parts.uri.path());
@@ -169,7 +162,7 @@ fn admitted(parts: &mut Parts, standing: Standing) -> Result<()> {
 
 fn refused(parts: &mut Parts, standing: Standing) -> Error {
     parts.extensions.insert(standing);
-    Error::RateLimited { retry_after: standing.resets_in }
+    standing.into()
 }
 
 fn subject(caller: &Principal) -> Subject {

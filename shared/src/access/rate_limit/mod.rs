@@ -20,6 +20,7 @@ use self::{
     lease::{Lease, Taken},
     local::LocalLimit,
 };
+use crate::Error;
 
 /// How many subjects are remembered at once; the least used are forgotten first.
 const SUBJECTS_MAX: u64 = 100_000;
@@ -143,6 +144,12 @@ impl Standing {
     }
 }
 
+impl From<Standing> for Error {
+    fn from(standing: Standing) -> Self {
+        Error::RateLimited { retry_after: standing.resets_in }
+    }
+}
+
 impl Subject {
     /// Who calls public RPCs from `address`.
     pub fn address(address: Option<IpAddr>) -> Self {
@@ -210,6 +217,18 @@ impl RateLimit {
             }
             Taken::Nothing => self.lease_and_take(subject, quota, &entry).await,
         }
+    }
+
+    /// Counts a refusal of what this user called, before it is recorded: nobody may
+    /// fill the audit trail. For the user and not the address, so that a stranger
+    /// behind the same one can't use it up.
+    ///
+    /// # Errors
+    /// Where who had too many stands.
+    pub async fn deny(&self, user_id: Uuid) -> Result<(), Standing> {
+        let denials = Subject::Denials(user_id);
+        let standing = self.take(denials, self.quota(denials)).await;
+        if standing.allowed { Ok(()) } else { Err(standing) }
     }
 
     /// The standing of a subject that this replica knows to have used up its
