@@ -158,25 +158,36 @@ fn parse(body: &[u8], input: MessageDescriptor) -> Result<Frame<Bytes>, Status> 
 }
 
 async fn from_grpc(response: Response, method: &MethodDescriptor) -> Result<Response, Status> {
-    let (mut parts, body) = response.into_parts();
+    let (mut parts, mut body) = response.into_parts();
     ok_or_status(&parts.headers)?;
-    let body = body.collect().await.map_err(|_| status::internal())?;
-    match body.trailers() {
+    // Not taken: the request counts against the load limit until the body is dropped.
+    let collected = (&mut body).collect().await.map_err(|_| status::internal())?;
+    match collected.trailers() {
         Some(trailers) => ok_or_status(trailers)?,
         None => return Err(status::internal()),
     }
-    let frame = body.to_bytes();
-    let message =
-        frame.get(FRAME_HEADER..).filter(|_| frame[0] == 0).ok_or_else(status::internal)?;
-    let message =
-        DynamicMessage::decode(method.output(), message).map_err(|_| status::internal())?;
-    let json = to_json(&message).map_err(|_| status::internal())?;
+    let (frame, output) = (collected.to_bytes(), method.output());
+    let is_short = frame.len() <= INLINE_BYTES_MAX;
+    let room = if is_short { None } else { Some(size::room_for_message(frame.len()).await) };
+    let rendering = move || {
+        let _room = room;
+        render(&frame, output)
+    };
+    let json = run(is_short, rendering).await??;
 
     for name in ABOUT_THE_BODY {
         parts.headers.remove(name);
     }
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(Response::from_parts(parts, Body::from(json)))
+}
+
+/// The JSON of the message in this frame.
+fn render(frame: &[u8], output: MessageDescriptor) -> Result<Vec<u8>, Status> {
+    let message =
+        frame.get(FRAME_HEADER..).filter(|_| frame[0] == 0).ok_or_else(status::internal)?;
+    let message = DynamicMessage::decode(output, message).map_err(|_| status::internal())?;
+    to_json(&message).map_err(|_| status::internal())
 }
 
 fn to_json(message: &impl Serialize) -> serde_json::Result<Vec<u8>> {

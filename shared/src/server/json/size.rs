@@ -7,10 +7,10 @@ const BYTES_MAX: usize = 4 << 20;
 
 /// The most values that are read, whatever the service reads. Each takes about a
 /// kilobyte until the message is encoded.
-const VALUES_MAX: usize = 100_000;
+const VALUES_MAX: usize = 50_000;
 
-/// How many values may be in memory at once, over all requests that are parsed off
-/// the runtime: two of the largest.
+/// How many values may be in memory at once, over all requests and answers that are
+/// converted off the runtime: two of the largest.
 static ROOM: Semaphore = Semaphore::const_new(2 * VALUES_MAX);
 
 /// The greatest size of one request.
@@ -47,7 +47,13 @@ pub(super) fn values(json: &[u8]) -> usize {
     values
 }
 
-/// Waits until there is room for `values`, at most those of a [`Size`].
+/// Waits until there is room for the values of a message of `length` bytes, each of
+/// which takes four or more.
+pub(super) async fn room_for_message(length: usize) -> SemaphorePermit<'static> {
+    room(length / 4).await
+}
+
+/// Waits until there is room for `values`; more than the most count as the most.
 pub(super) async fn room(values: usize) -> SemaphorePermit<'static> {
     let permits = u32::try_from(values.min(VALUES_MAX)).unwrap_or(u32::MAX);
     ROOM.acquire_many(permits).await.expect("the semaphore is never closed")
