@@ -124,7 +124,10 @@ impl Platform {
             self.clock.clone(),
             self.db.clone(),
         );
-        let stack = stack.gate(gate).readiness(watch_database(self.db.connect_options()));
+        let stack = stack
+            .gate(gate)
+            .readiness(watch_database(self.db.connect_options()))
+            .trusted_proxies(self.config.trusted_proxies.clone());
         let served =
             server::serve(&self.config.server, listener, stack, self.shutdown.clone()).await;
         self.authenticator.write_uses().await;

@@ -8,6 +8,7 @@ mod rate_limit;
 mod rule;
 
 pub(crate) use self::rate_limit::HEADERS as RATE_LIMIT_HEADERS;
+pub(crate) use self::rate_limit::subscriber;
 pub use self::{
     gate::{Admission, Gate},
     permission::{Permission, Permissions, Role, Scope},

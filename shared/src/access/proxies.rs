@@ -13,20 +13,25 @@ use ipnet::{IpNet, Ipv4Net};
 pub struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {
+    /// Whether the proxy at `address` is trusted.
+    pub(crate) fn contain(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
     /// The client that `peer` speaks for: the last address of `x-forwarded-for`
     /// that is not a trusted proxy itself. Earlier ones may be made up.
     /// No answer is an IPv4 address in the form of IPv6, which is how a socket for both
     /// tells them.
     pub(super) fn client_of(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
-        let trusted = |it: &IpAddr| self.0.iter().any(|network| network.contains(it));
-        if !trusted(&peer) {
+        if !self.contain(peer) {
             return peer;
         }
         let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|it| it.to_str().ok());
         let addresses: Vec<&str> = forwarded.flat_map(|it| it.split(',')).collect();
         let known = addresses.iter().rev().map_while(|it| parse(it).ok());
-        known.take_while_inclusive(trusted).last().unwrap_or(peer)
+        known.take_while_inclusive(|it| self.contain(*it)).last().unwrap_or(peer)
     }
 }
 

@@ -14,6 +14,7 @@ mod json;
 mod load;
 mod methods;
 mod panic;
+mod places;
 mod record;
 mod request_id;
 mod serve;

@@ -24,6 +24,7 @@ use super::{
     shutdown::Shutdown,
     status, web,
 };
+use crate::access::TrustedProxies;
 
 /// The longest message in bytes of RPCs that are not of a service of the stack's own,
 /// such as the health check.
@@ -53,6 +54,7 @@ pub struct Stack {
     gate: Box<dyn FnOnce(Router) -> Router + Send>,
     web: Router,
     readiness: Readiness,
+    proxies: TrustedProxies,
 }
 
 impl Stack {
@@ -64,6 +66,7 @@ impl Stack {
             gate: Box::new(|routes| routes),
             web: Router::new(),
             readiness: watch::channel(true).1,
+            proxies: TrustedProxies::default(),
         }
     }
 
@@ -114,6 +117,18 @@ impl Stack {
     pub fn readiness(mut self, readiness: Readiness) -> Self {
         self.readiness = readiness;
         self
+    }
+
+    /// Lets these proxies hold more connections than another peer may.
+    #[must_use]
+    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.proxies = proxies;
+        self
+    }
+
+    /// Which proxies may.
+    pub(super) fn trusted(&self) -> TrustedProxies {
+        self.proxies.clone()
     }
 
     /// What says when the service can do its work.
