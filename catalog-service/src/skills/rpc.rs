@@ -6,7 +6,7 @@ use ihuman_proto::catalog::v1::{
 };
 use ihuman_shared::{
     Error, Result,
-    access::Principal,
+    access::{Principal, RateLimit},
     idempotency::Key,
     page::Page,
     parse::{self, Fields},
@@ -29,12 +29,14 @@ const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 
 struct Skills {
     db: PgPool,
+    limiter: RateLimit,
 }
 
 /// The service on this platform.
 pub fn server(platform: &Platform) -> Limited<SkillServiceServer<impl SkillService>> {
+    let skills = Skills { db: platform.db.clone(), limiter: platform.limiter.clone() };
     Limited::new(REQUEST_BYTES_MAX, |longest| {
-        SkillServiceServer::new(Skills { db: platform.db.clone() })
+        SkillServiceServer::new(skills)
             .max_decoding_message_size(longest)
             .accept_compressed(CompressionEncoding::Gzip)
     })
@@ -97,7 +99,7 @@ impl SkillService for Skills {
         let skill_id = parse::uuid("skill.id", &skill.id)?;
         let update = update(skill, &request.update_mask.unwrap_or_default().paths)?;
 
-        let skill = super::update(&self.db, &caller, skill_id, update).await?;
+        let skill = super::update(&self.db, &self.limiter, &caller, skill_id, update).await?;
 
         Ok(Response::new(pb::UpdateSkillResponse { skill: Some(skill.into()) }))
     }
@@ -109,7 +111,7 @@ impl SkillService for Skills {
         let caller = Principal::of(&request)?;
         let skill_id = parse::uuid("skill_id", &request.into_inner().skill_id)?;
 
-        let skill = super::archive(&self.db, &caller, skill_id).await?;
+        let skill = super::archive(&self.db, &self.limiter, &caller, skill_id).await?;
 
         Ok(Response::new(pb::ArchiveSkillResponse { skill: Some(skill.into()) }))
     }
