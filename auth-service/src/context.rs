@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use ihuman_shared::{
-    access::Quota,
+    access::{Quota, RateLimit},
     clock::Clock,
     credentials::{ApiKeyHasher, Authenticator, Sealer},
     platform::Platform,
@@ -46,6 +46,8 @@ pub(crate) struct Context {
     pub(crate) api_keys: ApiKeyHasher,
     /// What may be sent with a key that has no rate limit of its own.
     pub(crate) key_quota: Quota,
+    /// Counts refusals.
+    pub(crate) limiter: RateLimit,
     pub(crate) mailer: Mailer,
     pub(crate) email_tokens: TokenMaker,
     /// Seals the secrets of authenticators.
@@ -78,6 +80,7 @@ impl Context {
             signing_keys,
             api_keys: ApiKeyHasher::new(&platform.master_key),
             key_quota: platform.rate_limit().of_principals(),
+            limiter: platform.limiter.clone(),
             mailer: Mailer::new(&config.mail)?,
             email_tokens: TokenMaker::new(&platform.master_key),
             mfa_secrets: Sealer::new(&platform.master_key, MFA_SECRETS),

@@ -9,7 +9,7 @@ use ihuman_shared::{
 use crate::context::Context;
 
 /// Records that `caller` was refused the RPC at `path`, if that is what `result`
-/// says. The transaction of the attempt must have ended.
+/// says, and counts it before. The transaction of the attempt must have ended.
 pub(crate) async fn recorded<T>(
     context: &Context,
     caller: &Principal,
@@ -22,6 +22,7 @@ pub(crate) async fn recorded<T>(
         | Error::RecentAuthenticationRequired(_)),
     ) = &result
     {
+        context.limiter.deny(caller.user_id).await?;
         let mut conn = context.db.acquire().await?;
         audit::refuse(&mut conn, &Actor::from(caller), path, error.reason()).await?;
     }

@@ -33,6 +33,7 @@ mod passkeys;
 mod password_reset;
 mod passwords;
 mod plans;
+mod platform;
 mod profiles;
 mod rate_limits;
 mod reauthentication;

@@ -176,6 +176,40 @@ async fn a_stranger_behind_the_same_address_keeps_out_nobody_who_is_known() {
 }
 
 #[tokio::test]
+async fn who_is_denied_too_often_fills_no_audit_trail_and_goes_on_with_what_is_allowed() {
+    let arguments = ["--rate-limit-window-ms", "600000", "--rate-limit-public-max-requests", "20"];
+    let auth = Auth::start_with(&arguments).await;
+    let denied = auth.credentials.person(Role::Viewer).await;
+    let other = auth.credentials.person(Role::Viewer).await;
+    let list = async |it: &Caller| {
+        let request = pb::ListUsersRequest::default();
+        auth.users(it).list_users(request).await.unwrap_err()
+    };
+    // What only the room can refuse counts like what the gate refuses.
+    let create = async |it: &Caller| {
+        auth.create_key(it, request("ci", &["users:manage"])).await.unwrap_err()
+    };
+
+    let mut reasons = BTreeMap::new();
+    for _ in 0..20 {
+        for status in [list(&denied).await, create(&denied).await] {
+            *reasons.entry(reason(&status).as_str_name()).or_insert(0) += 1;
+        }
+    }
+
+    let recorded: i64 =
+        auth.scalar("select count(*) from audit.audit_logs where outcome = 'denied'").await;
+    assert!(about(20).contains(&reasons["ERROR_REASON_PERMISSION_MISSING"]), "{reasons:?}");
+    assert_eq!(recorded as usize, reasons["ERROR_REASON_PERMISSION_MISSING"]);
+    let refused = list(&denied).await;
+    assert_eq!(reason(&refused), Reason::RateLimited);
+    assert!(refused.get_details_retry_info().is_some());
+    assert_eq!(numbers(refused.metadata())["ratelimit-limit"], 20);
+    ask(&auth, &denied).await.expect("what is allowed goes on");
+    assert_eq!(reason(&list(&other).await), Reason::PermissionMissing, "counted by principal");
+}
+
+#[tokio::test]
 async fn each_replica_limits_by_itself_while_leases_can_not_be_had() {
     let (auth, other) = two_replicas(&["--rate-limit-max-requests", "50"]).await;
     let caller = auth.credentials.person(Role::Viewer).await;

@@ -153,5 +153,5 @@ async fn a_request_beyond_the_greatest_size_is_refused() {
 
     let status = set(&auth, &caller, "a", json!("x".repeat(70 * 1024))).await.unwrap_err();
 
-    assert_eq!((status.code(), reason(&status)), (Code::OutOfRange, Reason::MalformedRequest));
+    assert_eq!((status.code(), reason(&status)), (Code::InvalidArgument, Reason::MalformedRequest));
 }

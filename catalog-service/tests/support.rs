@@ -12,9 +12,15 @@ pub(crate) struct Catalog {
 
 impl Catalog {
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With further `arguments` for the platform.
+    pub(crate) async fn start_with(arguments: &[&str]) -> Self {
         let database = TestDatabase::create().await;
         let credentials = Credentials::new(&database).await;
-        let service = TestService::start(SERVICE, &database, &[], catalog_service::stack).await;
+        let service =
+            TestService::start(SERVICE, &database, arguments, catalog_service::stack).await;
         Self { service, credentials, database }
     }
 }

@@ -290,15 +290,24 @@ impl From<Error> for Status {
     }
 }
 
-/// Serialization failures and deadlocks can be retried; a lost database is
-/// unavailable; everything else is a fault of ours.
+/// Serialization failures and deadlocks can be retried; a statement may take only so
+/// long; a lost database is unavailable; everything else is a fault of ours.
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(database) => match database.code().as_deref() {
                 Some("40001" | "40P01" | "55P03") => Error::Conflict,
-                // The server is starting, stopping, or ended our connection.
-                Some("57P01" | "57P02" | "57P03") => {
+                // The statement took longer than `statement_timeout`. Not what clients
+                // retry by themselves, which would make a slow database slower.
+                Some("57014") => {
+                    tracing::warn!(%error, "the database takes too long");
+                    Error::DeadlineExceeded
+                }
+                // The server is starting, stopping, or ended our connection; or it has
+                // no connection, memory or disk left (class 53).
+                Some(code)
+                    if matches!(code, "57P01" | "57P02" | "57P03") || code.starts_with("53") =>
+                {
                     tracing::warn!(%error, "the database is unavailable");
                     Error::Unavailable
                 }

@@ -1,8 +1,8 @@
 //! What a service stands on: its database, its clock, its hints, and the gate in front of it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use sqlx::{Connection as _, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -21,6 +21,8 @@ use crate::{
 
 /// How often the database is asked whether it is there.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How long it may take to answer: as long as requests wait for a connection.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
 /// What both services are configured with.
 #[derive(clap::Args, Clone)]
@@ -63,6 +65,8 @@ pub struct Platform {
     pub master_key: MasterKey,
     /// Verifies credentials.
     pub authenticator: Authenticator,
+    /// Counts requests, and refusals.
+    pub limiter: RateLimit,
     /// Tells that the service is stopping.
     pub shutdown: Shutdown,
     config: PlatformConfig,
@@ -88,7 +92,8 @@ impl Platform {
         let authenticator =
             Authenticator::new(&config.tokens, &master_key, revocations, clock.clone(), db.clone())
                 .await?;
-        Ok(Self { db, clock, notifications, master_key, authenticator, shutdown, config })
+        let limiter = RateLimit::new(config.rate_limit, db.clone());
+        Ok(Self { db, clock, notifications, master_key, authenticator, limiter, shutdown, config })
     }
 
     /// How tokens are made and checked.
@@ -114,12 +119,15 @@ impl Platform {
         let gate = Gate::new(
             Rules::of_packages(&[package])?,
             self.authenticator.clone(),
-            RateLimit::new(self.config.rate_limit, self.db.clone()),
+            self.limiter.clone(),
             self.config.trusted_proxies.clone(),
             self.clock.clone(),
             self.db.clone(),
         );
-        let stack = stack.gate(gate).readiness(watch_database(self.db.clone()));
+        let stack = stack
+            .gate(gate)
+            .readiness(watch_database(self.db.connect_options()))
+            .trusted_proxies(self.config.trusted_proxies.clone());
         let served =
             server::serve(&self.config.server, listener, stack, self.shutdown.clone()).await;
         self.authenticator.write_uses().await;
@@ -127,17 +135,34 @@ impl Platform {
     }
 }
 
-/// Whether the database answers, until nobody wants to know.
-fn watch_database(db: PgPool) -> Readiness {
+/// Whether the database answers, until nobody wants to know. Asked by a connection of
+/// its own: those of the pool may all be busy, which is no reason to send requests to
+/// replicas that are no less so.
+fn watch_database(options: Arc<PgConnectOptions>) -> Readiness {
     let (sender, receiver) = watch::channel(true);
     tokio::spawn(async move {
         let mut ticks = interval(PROBE_EVERY);
+        let mut connection = None;
         while !sender.is_closed() {
             ticks.tick().await;
-            let answers = timeout(PROBE_EVERY, async { db.acquire().await?.ping().await }).await;
-            let ready = matches!(answers, Ok(Ok(())));
+            let answers = timeout(ANSWERS_WITHIN, ping(connection.take(), &options)).await;
+            connection = answers.ok().and_then(Result::ok);
+            let ready = connection.is_some();
             sender.send_if_modified(|it| std::mem::replace(it, ready) != ready);
         }
     });
     receiver
+}
+
+/// The connection, or a new one, if it answers.
+async fn ping(
+    connection: Option<PgConnection>,
+    options: &PgConnectOptions,
+) -> sqlx::Result<PgConnection> {
+    let mut connection = match connection {
+        Some(connection) => connection,
+        None => PgConnection::connect_with(options).await?,
+    };
+    connection.ping().await?;
+    Ok(connection)
 }

@@ -11,6 +11,7 @@ use ihuman_shared::{
     Result,
     access::{Permission, Principal, Role, UndeclaredAccess},
     parse,
+    server::Limited,
 };
 use tonic::{Request, Response, Status};
 
@@ -28,10 +29,13 @@ const METHOD_MAX: usize = 200;
 /// When an RPC declares no access rule.
 pub(crate) fn server(
     context: &Arc<Context>,
-) -> Result<AccessServiceServer<Access>, UndeclaredAccess> {
-    Ok(AccessServiceServer::new(Access(Explainer::new(context)?))
-        .accept_compressed(limits::COMPRESSION)
-        .max_decoding_message_size(limits::MESSAGE_MAX))
+) -> Result<Limited<AccessServiceServer<Access>>, UndeclaredAccess> {
+    let access = Access(Explainer::new(context)?);
+    Ok(Limited::new(limits::MESSAGE_MAX, |longest| {
+        AccessServiceServer::new(access)
+            .accept_compressed(limits::COMPRESSION)
+            .max_decoding_message_size(longest)
+    }))
 }
 
 pub(crate) struct Access(Explainer);

@@ -12,6 +12,7 @@ use ihuman_shared::{
     idempotency::Key,
     page::Page,
     parse::{self, Fields},
+    server::Limited,
 };
 use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
@@ -30,10 +31,12 @@ const EXPIRING_WITHIN: RangeInclusive<Duration> =
 const DAY: u64 = 24 * 60 * 60;
 
 /// The service behind its limits.
-pub(crate) fn server(context: &Arc<Context>) -> ApiKeyServiceServer<ApiKeys> {
-    ApiKeyServiceServer::new(ApiKeys(Arc::clone(context)))
-        .accept_compressed(limits::COMPRESSION)
-        .max_decoding_message_size(limits::MESSAGE_MAX)
+pub(crate) fn server(context: &Arc<Context>) -> Limited<ApiKeyServiceServer<ApiKeys>> {
+    Limited::new(limits::MESSAGE_MAX, |longest| {
+        ApiKeyServiceServer::new(ApiKeys(Arc::clone(context)))
+            .accept_compressed(limits::COMPRESSION)
+            .max_decoding_message_size(longest)
+    })
 }
 
 pub(crate) struct ApiKeys(Arc<Context>);

@@ -9,7 +9,7 @@ use std::{
 
 use ihuman_shared::{
     Error, Result,
-    access::{Permission, Principal, Quota},
+    access::{Permission, Principal, Quota, canonical},
     parse::{self, Fields},
 };
 use ipnet::IpNet;
@@ -63,7 +63,7 @@ impl AllowList {
 /// The network without the bits of a host, or that of one address.
 fn network(text: &str) -> Option<IpNet> {
     let address = || text.parse::<IpAddr>().ok().map(|it| IpNet::from(it.to_canonical()));
-    text.parse::<IpNet>().ok().or_else(address).map(|it| it.trunc())
+    text.parse::<IpNet>().ok().map(canonical).or_else(address).map(|it| it.trunc())
 }
 
 fn window_ms(field: &str, window: Duration) -> Result<u32> {

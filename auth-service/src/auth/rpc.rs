@@ -13,6 +13,7 @@ use ihuman_shared::{
     error::{self, Reason},
     idempotency::Key,
     parse::{self, Fields},
+    server::Limited,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -35,10 +36,12 @@ use crate::{
 };
 
 /// The service behind its limits.
-pub(crate) fn server(context: &Arc<Context>) -> AuthServiceServer<Auth> {
-    AuthServiceServer::new(Auth(Arc::clone(context)))
-        .accept_compressed(limits::COMPRESSION)
-        .max_decoding_message_size(limits::MESSAGE_MAX)
+pub(crate) fn server(context: &Arc<Context>) -> Limited<AuthServiceServer<Auth>> {
+    Limited::new(limits::MESSAGE_MAX, |longest| {
+        AuthServiceServer::new(Auth(Arc::clone(context)))
+            .accept_compressed(limits::COMPRESSION)
+            .max_decoding_message_size(longest)
+    })
 }
 
 pub(crate) struct Auth(Arc<Context>);

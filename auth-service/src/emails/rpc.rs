@@ -7,16 +7,19 @@ use ihuman_proto::auth::v1::{
     email_service_server::{EmailService, EmailServiceServer},
 };
 use ihuman_shared::access::{Origin, Principal};
+use ihuman_shared::server::Limited;
 use tonic::{Request, Response, Status};
 
 use super::EmailToken;
 use crate::{context::Context, limits, users::Email};
 
 /// The service behind its limits.
-pub(crate) fn server(context: &Arc<Context>) -> EmailServiceServer<Emails> {
-    EmailServiceServer::new(Emails(Arc::clone(context)))
-        .accept_compressed(limits::COMPRESSION)
-        .max_decoding_message_size(limits::MESSAGE_MAX)
+pub(crate) fn server(context: &Arc<Context>) -> Limited<EmailServiceServer<Emails>> {
+    Limited::new(limits::MESSAGE_MAX, |longest| {
+        EmailServiceServer::new(Emails(Arc::clone(context)))
+            .accept_compressed(limits::COMPRESSION)
+            .max_decoding_message_size(longest)
+    })
 }
 
 pub(crate) struct Emails(Arc<Context>);

@@ -7,7 +7,7 @@ use ihuman_proto::auth::v1::{
     self as pb,
     lock_service_server::{LockService, LockServiceServer},
 };
-use ihuman_shared::{access::Principal, parse};
+use ihuman_shared::{access::Principal, parse, server::Limited};
 use tonic::{Request, Response, Status};
 
 use super::{Kind, Lock, Scope};
@@ -17,10 +17,12 @@ use crate::{context::Context, limits, refusal};
 const UNLOCK_USER: &str = "/ihuman.auth.v1.LockService/UnlockUser";
 
 /// The service behind its limits.
-pub(crate) fn server(context: &Arc<Context>) -> LockServiceServer<Locks> {
-    LockServiceServer::new(Locks(Arc::clone(context)))
-        .accept_compressed(limits::COMPRESSION)
-        .max_decoding_message_size(limits::MESSAGE_MAX)
+pub(crate) fn server(context: &Arc<Context>) -> Limited<LockServiceServer<Locks>> {
+    Limited::new(limits::MESSAGE_MAX, |longest| {
+        LockServiceServer::new(Locks(Arc::clone(context)))
+            .accept_compressed(limits::COMPRESSION)
+            .max_decoding_message_size(longest)
+    })
 }
 
 pub(crate) struct Locks(Arc<Context>);

@@ -6,17 +6,19 @@ use ihuman_proto::auth::v1::{
     self as pb,
     mfa_service_server::{MfaService, MfaServiceServer},
 };
-use ihuman_shared::{Result, access::Principal, parse};
+use ihuman_shared::{Result, access::Principal, parse, server::Limited};
 use tonic::{Request, Response, Status};
 
 use super::{Enrollment, Factor, RecoveryCode, State, TotpCode};
 use crate::{context::Context, limits, refusal};
 
 /// The service behind its limits.
-pub(crate) fn server(context: &Arc<Context>) -> MfaServiceServer<Mfa> {
-    MfaServiceServer::new(Mfa(Arc::clone(context)))
-        .accept_compressed(limits::COMPRESSION)
-        .max_decoding_message_size(limits::MESSAGE_MAX)
+pub(crate) fn server(context: &Arc<Context>) -> Limited<MfaServiceServer<Mfa>> {
+    Limited::new(limits::MESSAGE_MAX, |longest| {
+        MfaServiceServer::new(Mfa(Arc::clone(context)))
+            .accept_compressed(limits::COMPRESSION)
+            .max_decoding_message_size(longest)
+    })
 }
 
 pub(crate) struct Mfa(Arc<Context>);

@@ -12,6 +12,7 @@ use ihuman_shared::{
     idempotency::Key,
     page::Page,
     parse::{self, Fields},
+    server::Limited,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -26,10 +27,12 @@ use crate::{context::Context, limits, mfa::RecoveryCode, refusal};
 const FINISH: &str = "FinishPasskeyRegistration";
 
 /// The service behind its limits.
-pub(crate) fn server(context: &Arc<Context>) -> PasskeyServiceServer<Passkeys> {
-    PasskeyServiceServer::new(Passkeys(Arc::clone(context)))
-        .accept_compressed(limits::COMPRESSION)
-        .max_decoding_message_size(limits::MESSAGE_MAX)
+pub(crate) fn server(context: &Arc<Context>) -> Limited<PasskeyServiceServer<Passkeys>> {
+    Limited::new(limits::MESSAGE_MAX, |longest| {
+        PasskeyServiceServer::new(Passkeys(Arc::clone(context)))
+            .accept_compressed(limits::COMPRESSION)
+            .max_decoding_message_size(longest)
+    })
 }
 
 pub(crate) struct Passkeys(Arc<Context>);

@@ -6,16 +6,20 @@ use ihuman_proto::auth::v1::{
     self as pb,
     password_reset_service_server::{PasswordResetService, PasswordResetServiceServer},
 };
-use ihuman_shared::access::Origin;
+use ihuman_shared::{access::Origin, server::Limited};
 use tonic::{Request, Response, Status};
 
 use crate::{context::Context, emails::EmailToken, limits, passwords::Proposal, users::Email};
 
 /// The service behind its limits.
-pub(crate) fn server(context: &Arc<Context>) -> PasswordResetServiceServer<PasswordResets> {
-    PasswordResetServiceServer::new(PasswordResets(Arc::clone(context)))
-        .accept_compressed(limits::COMPRESSION)
-        .max_decoding_message_size(limits::MESSAGE_MAX)
+pub(crate) fn server(
+    context: &Arc<Context>,
+) -> Limited<PasswordResetServiceServer<PasswordResets>> {
+    Limited::new(limits::MESSAGE_MAX, |longest| {
+        PasswordResetServiceServer::new(PasswordResets(Arc::clone(context)))
+            .accept_compressed(limits::COMPRESSION)
+            .max_decoding_message_size(longest)
+    })
 }
 
 pub(crate) struct PasswordResets(Arc<Context>);

@@ -7,7 +7,7 @@ use ihuman_proto::auth::v1::{
     self as pb,
     revocation_service_server::{RevocationService, RevocationServiceServer},
 };
-use ihuman_shared::{access::Principal, parse, platform::Platform};
+use ihuman_shared::{access::Principal, parse, platform::Platform, server::Limited};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -18,10 +18,12 @@ use super::{
 use crate::limits;
 
 /// The service behind its limits.
-pub(crate) fn server(platform: &Platform) -> RevocationServiceServer<Revocations> {
-    RevocationServiceServer::new(Revocations(Source::new(platform)))
-        .accept_compressed(limits::COMPRESSION)
-        .max_decoding_message_size(limits::MESSAGE_MAX)
+pub(crate) fn server(platform: &Platform) -> Limited<RevocationServiceServer<Revocations>> {
+    Limited::new(limits::MESSAGE_MAX, |longest| {
+        RevocationServiceServer::new(Revocations(Source::new(platform)))
+            .accept_compressed(limits::COMPRESSION)
+            .max_decoding_message_size(longest)
+    })
 }
 
 pub(crate) struct Revocations(Source);

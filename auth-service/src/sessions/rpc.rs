@@ -6,7 +6,7 @@ use ihuman_proto::auth::v1::{
     self as pb,
     session_service_server::{SessionService, SessionServiceServer},
 };
-use ihuman_shared::{access::Principal, page::Page, parse};
+use ihuman_shared::{access::Principal, page::Page, parse, server::Limited};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -17,10 +17,12 @@ use crate::{context::Context, limits, refusal};
 const REVOKE_USER_SESSIONS: &str = "/ihuman.auth.v1.SessionService/RevokeUserSessions";
 
 /// The service behind its limits.
-pub(crate) fn server(context: &Arc<Context>) -> SessionServiceServer<Sessions> {
-    SessionServiceServer::new(Sessions(Arc::clone(context)))
-        .accept_compressed(limits::COMPRESSION)
-        .max_decoding_message_size(limits::MESSAGE_MAX)
+pub(crate) fn server(context: &Arc<Context>) -> Limited<SessionServiceServer<Sessions>> {
+    Limited::new(limits::MESSAGE_MAX, |longest| {
+        SessionServiceServer::new(Sessions(Arc::clone(context)))
+            .accept_compressed(limits::COMPRESSION)
+            .max_decoding_message_size(longest)
+    })
 }
 
 pub(crate) struct Sessions(Arc<Context>);

@@ -11,6 +11,7 @@ use ihuman_shared::{
     access::Principal,
     page::Page,
     parse::{self, Fields},
+    server::Limited,
 };
 use serde_json::Value;
 use tonic::{Request, Response, Status};
@@ -22,10 +23,12 @@ use crate::{context::Context, limits};
 const VALUE_MAX: usize = 16 << 10;
 
 /// The service behind its limits.
-pub(crate) fn server(context: &Arc<Context>) -> SettingServiceServer<Settings> {
-    SettingServiceServer::new(Settings(Arc::clone(context)))
-        .accept_compressed(limits::COMPRESSION)
-        .max_decoding_message_size(limits::MESSAGE_MAX)
+pub(crate) fn server(context: &Arc<Context>) -> Limited<SettingServiceServer<Settings>> {
+    Limited::new(limits::MESSAGE_MAX, |longest| {
+        SettingServiceServer::new(Settings(Arc::clone(context)))
+            .accept_compressed(limits::COMPRESSION)
+            .max_decoding_message_size(longest)
+    })
 }
 
 pub(crate) struct Settings(Arc<Context>);

@@ -6,17 +6,19 @@ use ihuman_proto::auth::v1::{
     self as pb,
     signing_key_service_server::{SigningKeyService, SigningKeyServiceServer},
 };
-use ihuman_shared::{access::Principal, idempotency::Key, parse};
+use ihuman_shared::{access::Principal, idempotency::Key, parse, server::Limited};
 use tonic::{Request, Response, Status};
 
 use super::{JsonWebKey, SigningKey, State};
 use crate::{context::Context, limits};
 
 /// The service behind its limits.
-pub(crate) fn server(context: &Arc<Context>) -> SigningKeyServiceServer<SigningKeys> {
-    SigningKeyServiceServer::new(SigningKeys(Arc::clone(context)))
-        .accept_compressed(limits::COMPRESSION)
-        .max_decoding_message_size(limits::MESSAGE_MAX)
+pub(crate) fn server(context: &Arc<Context>) -> Limited<SigningKeyServiceServer<SigningKeys>> {
+    Limited::new(limits::MESSAGE_MAX, |longest| {
+        SigningKeyServiceServer::new(SigningKeys(Arc::clone(context)))
+            .accept_compressed(limits::COMPRESSION)
+            .max_decoding_message_size(longest)
+    })
 }
 
 pub(crate) struct SigningKeys(Arc<Context>);

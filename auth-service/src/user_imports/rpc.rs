@@ -12,6 +12,7 @@ use ihuman_shared::{
     access::{Principal, Role},
     idempotency::Key,
     parse::{self, Fields},
+    server::Limited,
 };
 use tonic::{Request, Response, Status};
 
@@ -30,10 +31,12 @@ const USERS_MAX: usize = 500;
 const MESSAGE_MAX: usize = 1 << 20;
 
 /// The service behind its limits.
-pub(crate) fn server(context: &Arc<Context>) -> UserImportServiceServer<UserImports> {
-    UserImportServiceServer::new(UserImports(Arc::clone(context)))
-        .accept_compressed(limits::COMPRESSION)
-        .max_decoding_message_size(MESSAGE_MAX)
+pub(crate) fn server(context: &Arc<Context>) -> Limited<UserImportServiceServer<UserImports>> {
+    Limited::new(MESSAGE_MAX, |longest| {
+        UserImportServiceServer::new(UserImports(Arc::clone(context)))
+            .accept_compressed(limits::COMPRESSION)
+            .max_decoding_message_size(longest)
+    })
 }
 
 pub(crate) struct UserImports(Arc<Context>);

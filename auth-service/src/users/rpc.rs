@@ -12,6 +12,7 @@ use ihuman_shared::{
     idempotency::Key,
     page::Page,
     parse::{self, Fields},
+    server::Limited,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -22,10 +23,12 @@ use super::{
 use crate::{context::Context, limits, refusal};
 
 /// The service behind its limits.
-pub(crate) fn server(context: &Arc<Context>) -> UserServiceServer<Users> {
-    UserServiceServer::new(Users(Arc::clone(context)))
-        .accept_compressed(limits::COMPRESSION)
-        .max_decoding_message_size(limits::MESSAGE_MAX)
+pub(crate) fn server(context: &Arc<Context>) -> Limited<UserServiceServer<Users>> {
+    Limited::new(limits::MESSAGE_MAX, |longest| {
+        UserServiceServer::new(Users(Arc::clone(context)))
+            .accept_compressed(limits::COMPRESSION)
+            .max_decoding_message_size(longest)
+    })
 }
 
 pub(crate) struct Users(Arc<Context>);

@@ -9,6 +9,7 @@ use ihuman_shared::{
     page::Page,
     parse::{self, Fields},
     platform::Platform,
+    server::Limited,
 };
 use sqlx::PgPool;
 use tonic::{Request, Response, Status, codec::CompressionEncoding};
@@ -24,10 +25,12 @@ struct Audit {
 }
 
 /// The service on this platform.
-pub fn server(platform: &Platform) -> AuditServiceServer<impl AuditService> {
-    AuditServiceServer::new(Audit { db: platform.db.clone() })
-        .max_decoding_message_size(REQUEST_BYTES_MAX)
-        .accept_compressed(CompressionEncoding::Gzip)
+pub fn server(platform: &Platform) -> Limited<AuditServiceServer<impl AuditService>> {
+    Limited::new(REQUEST_BYTES_MAX, |longest| {
+        AuditServiceServer::new(Audit { db: platform.db.clone() })
+            .max_decoding_message_size(longest)
+            .accept_compressed(CompressionEncoding::Gzip)
+    })
 }
 
 #[tonic::async_trait]

@@ -15,6 +15,7 @@ use ihuman_shared::{
     page::Page,
     parse::{self, timestamp},
     platform::Platform,
+    server::Limited,
 };
 use tonic::{Request, Response, Status, codec::CompressionEncoding::Gzip};
 
@@ -39,7 +40,7 @@ struct Executions {
 pub fn server(
     platform: &Platform,
     changes: &Changes,
-) -> ExecutionServiceServer<impl ExecutionService + use<>> {
+) -> Limited<ExecutionServiceServer<impl ExecutionService + use<>>> {
     let source = Source {
         db: platform.db.clone(),
         hub: changes.hub.clone(),
@@ -48,10 +49,12 @@ pub fn server(
         shutdown: platform.shutdown.clone(),
     };
     let executions = Executions { source, changes: changes.clone(), quota: Quota::default() };
-    ExecutionServiceServer::new(executions)
-        .max_decoding_message_size(REQUEST_BYTES_MAX)
-        .accept_compressed(Gzip)
-        .send_compressed(Gzip)
+    Limited::new(REQUEST_BYTES_MAX, |longest| {
+        ExecutionServiceServer::new(executions)
+            .max_decoding_message_size(longest)
+            .accept_compressed(Gzip)
+            .send_compressed(Gzip)
+    })
 }
 
 #[tonic::async_trait]

@@ -15,7 +15,7 @@ mod version;
 use chrono::Utc;
 use ihuman_shared::{
     Error, Result,
-    access::Principal,
+    access::{Principal, RateLimit},
     audit::{self as trail, Actor, Change},
     error::Reason,
     idempotency::{self, Key},
@@ -122,6 +122,7 @@ pub enum Which {
 /// for an archived skill.
 pub async fn update(
     db: &PgPool,
+    limiter: &RateLimit,
     caller: &Principal,
     skill_id: Uuid,
     update: Update,
@@ -130,7 +131,7 @@ pub async fn update(
     let old = present(store::lock(&mut tx, skill_id).await?)?;
     if !may_change(caller, &old) {
         tx.rollback().await?;
-        return refuse(db, caller, UPDATE).await;
+        return refuse(db, limiter, caller, UPDATE).await;
     }
     if old.state == State::Archived {
         return Err(Error::WrongState { subject: KIND, description: "is archived".to_owned() });
@@ -153,12 +154,17 @@ pub async fn update(
 ///
 /// # Errors
 /// `NotFound`, `NotAllowed` for all but the author and administrators.
-pub async fn archive(db: &PgPool, caller: &Principal, skill_id: Uuid) -> Result<Skill> {
+pub async fn archive(
+    db: &PgPool,
+    limiter: &RateLimit,
+    caller: &Principal,
+    skill_id: Uuid,
+) -> Result<Skill> {
     let mut tx = db.begin().await?;
     let old = present(store::lock(&mut tx, skill_id).await?)?;
     if !may_change(caller, &old) {
         tx.rollback().await?;
-        return refuse(db, caller, ARCHIVE).await;
+        return refuse(db, limiter, caller, ARCHIVE).await;
     }
     if old.state == State::Archived {
         return Ok(old);
@@ -225,8 +231,9 @@ fn may_change(caller: &Principal, skill: &Skill) -> bool {
     caller.is_admin() || caller.user_id == skill.author_id
 }
 
-/// Records the attempt, which is part of the audit trail as well.
-async fn refuse<T>(db: &PgPool, caller: &Principal, path: &str) -> Result<T> {
+/// Records the attempt, which is part of the audit trail as well, and counts it before.
+async fn refuse<T>(db: &PgPool, limiter: &RateLimit, caller: &Principal, path: &str) -> Result<T> {
+    limiter.deny(caller.user_id).await?;
     let mut conn = db.acquire().await?;
     trail::refuse(&mut conn, &Actor::from(caller), path, Reason::NotAllowed).await?;
     Err(Error::NotAllowed("only its author and administrators may change a skill"))

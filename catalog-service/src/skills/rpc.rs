@@ -6,11 +6,12 @@ use ihuman_proto::catalog::v1::{
 };
 use ihuman_shared::{
     Error, Result,
-    access::Principal,
+    access::{Principal, RateLimit},
     idempotency::Key,
     page::Page,
     parse::{self, Fields},
     platform::Platform,
+    server::Limited,
 };
 use sqlx::PgPool;
 use tonic::{Request, Response, Status, codec::CompressionEncoding};
@@ -28,13 +29,17 @@ const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 
 struct Skills {
     db: PgPool,
+    limiter: RateLimit,
 }
 
 /// The service on this platform.
-pub fn server(platform: &Platform) -> SkillServiceServer<impl SkillService> {
-    SkillServiceServer::new(Skills { db: platform.db.clone() })
-        .max_decoding_message_size(REQUEST_BYTES_MAX)
-        .accept_compressed(CompressionEncoding::Gzip)
+pub fn server(platform: &Platform) -> Limited<SkillServiceServer<impl SkillService>> {
+    let skills = Skills { db: platform.db.clone(), limiter: platform.limiter.clone() };
+    Limited::new(REQUEST_BYTES_MAX, |longest| {
+        SkillServiceServer::new(skills)
+            .max_decoding_message_size(longest)
+            .accept_compressed(CompressionEncoding::Gzip)
+    })
 }
 
 #[tonic::async_trait]
@@ -94,7 +99,7 @@ impl SkillService for Skills {
         let skill_id = parse::uuid("skill.id", &skill.id)?;
         let update = update(skill, &request.update_mask.unwrap_or_default().paths)?;
 
-        let skill = super::update(&self.db, &caller, skill_id, update).await?;
+        let skill = super::update(&self.db, &self.limiter, &caller, skill_id, update).await?;
 
         Ok(Response::new(pb::UpdateSkillResponse { skill: Some(skill.into()) }))
     }
@@ -106,7 +111,7 @@ impl SkillService for Skills {
         let caller = Principal::of(&request)?;
         let skill_id = parse::uuid("skill_id", &request.into_inner().skill_id)?;
 
-        let skill = super::archive(&self.db, &caller, skill_id).await?;
+        let skill = super::archive(&self.db, &self.limiter, &caller, skill_id).await?;
 
         Ok(Response::new(pb::ArchiveSkillResponse { skill: Some(skill.into()) }))
     }

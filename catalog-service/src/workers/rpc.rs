@@ -11,7 +11,7 @@ use ihuman_shared::{
     access::Principal,
     parse::{self, timestamp},
     platform::Platform,
-    server::Deadline,
+    server::{Deadline, Limited},
 };
 use tokio::{sync::Semaphore, time::Instant};
 use tonic::{Extensions, Request, Response, Status, codec::CompressionEncoding::Gzip};
@@ -43,17 +43,19 @@ struct Workers(Queue);
 pub fn server(
     platform: &Platform,
     changes: &Changes,
-) -> WorkerServiceServer<impl WorkerService + use<>> {
+) -> Limited<WorkerServiceServer<impl WorkerService + use<>>> {
     let queue = Queue {
         db: platform.db.clone(),
         changes: changes.clone(),
         shutdown: platform.shutdown.clone(),
         looks: Arc::new(Semaphore::new(LOOKS_MAX)),
     };
-    WorkerServiceServer::new(Workers(queue))
-        .max_decoding_message_size(REQUEST_BYTES_MAX)
-        .accept_compressed(Gzip)
-        .send_compressed(Gzip)
+    Limited::new(REQUEST_BYTES_MAX, |longest| {
+        WorkerServiceServer::new(Workers(queue))
+            .max_decoding_message_size(longest)
+            .accept_compressed(Gzip)
+            .send_compressed(Gzip)
+    })
 }
 
 #[tonic::async_trait]

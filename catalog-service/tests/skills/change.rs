@@ -189,6 +189,27 @@ async fn only_the_author_and_administrators_change_a_skill() {
 }
 
 #[tokio::test]
+async fn who_may_not_change_a_skill_fills_no_audit_trail_with_it() {
+    let catalog = Catalog::start_with(&["--rate-limit-public-max-requests", "20"]).await;
+    let author = catalog.credentials.person(Role::Developer).await;
+    let other = catalog.credentials.person(Role::Developer).await;
+    let skill = publish(&mut skills(&catalog, &author), a_skill("owned")).await.unwrap();
+    let mut others = skills(&catalog, &other);
+
+    let mut refused = Vec::new();
+    for _ in 0..15 {
+        refused.push(archive(&mut others, &skill.id).await.unwrap_err());
+        refused.push(update(&mut others, skill.clone(), &["license"]).await.unwrap_err());
+    }
+
+    assert_eq!(refusal(&refused[0]), "PermissionDenied NotAllowed");
+    assert_eq!(refusal(&refused[29]), "ResourceExhausted RateLimited");
+    let records = "select count(*) from audit.audit_logs where outcome = 'denied'";
+    assert!((18..=22).contains(&count(&catalog, records).await));
+    assert_eq!(get(&mut others, &skill.id).await.unwrap(), skill, "what is allowed goes on");
+}
+
+#[tokio::test]
 async fn an_archived_skill_is_readable_and_does_not_change() {
     let (catalog, _, mut client) = start().await;
     let skill = publish(&mut client, a_skill("archived")).await.unwrap();

@@ -158,5 +158,5 @@ async fn a_message_of_more_than_a_mebibyte_is_not_read() {
 
     let status = publish(&mut client, huge).await.unwrap_err();
 
-    assert_eq!(super::refusal(&status), "OutOfRange MalformedRequest");
+    assert_eq!(super::refusal(&status), "InvalidArgument MalformedRequest");
 }

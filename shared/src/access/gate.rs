@@ -82,7 +82,10 @@ impl Gate {
             return self.refuse(parts, &caller, Error::AddressNotAllowed).await;
         }
         self.count(parts, subject(&caller), quota).await?;
-        if let Err(error) = rule.check(Some(&caller), self.0.clock.now()) {
+        if let Err(error) = rule.check(&caller, self.0.clock.now()) {
+            // The standing that is told stays that of all requests, which go on.
+            let denied = self.0.rate_limit.deny(caller.user_id).await;
+            denied.map_err(|standing| refused(parts, standing))?;
             return self.refuse(parts, &caller, error).await;
         }
         if let Some(api_key_id) = caller.api_key_id() {
@@ -126,8 +129,8 @@ impl Gate {
         admitted(parts, self.0.rate_limit.take(subject, quota).await)
     }
 
-    /// Refusals of a known caller are part of the audit trail; those of a
-    /// stranger are only counted, so that a stranger can't fill it.
+    /// Refusals of a known caller are part of the audit trail, and are counted before,
+    /// so that nobody can fill it; those of a stranger are only counted.
     async fn refuse(&self, parts: &Parts, caller: &Principal, error: Error) -> Result<()> {
         let mut conn = self.0.db.acquire().await?;
         let (actor, path) = (Actor::from(caller), parts.uri.path());
@@ -159,7 +162,7 @@ fn admitted(parts: &mut Parts, standing: Standing) -> Result<()> {
 
 fn refused(parts: &mut Parts, standing: Standing) -> Error {
     parts.extensions.insert(standing);
-    Error::RateLimited { retry_after: standing.resets_in }
+    standing.into()
 }
 
 fn subject(caller: &Principal) -> Subject {

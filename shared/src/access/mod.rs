@@ -8,11 +8,12 @@ mod rate_limit;
 mod rule;
 
 pub(crate) use self::rate_limit::HEADERS as RATE_LIMIT_HEADERS;
+pub(crate) use self::rate_limit::subscriber;
 pub use self::{
     gate::{Admission, Gate},
     permission::{Permission, Permissions, Role, Scope},
     principal::{Credential, Origin, Principal},
-    proxies::TrustedProxies,
+    proxies::{TrustedProxies, canonical},
     rate_limit::{Quota, RateLimit, RateLimitConfig, Standing, Subject},
     rule::{Grant, RECENT_AUTHENTICATION, Rule, Rules, UndeclaredAccess},
 };

@@ -1,10 +1,6 @@
 //! The access rule of each RPC, read from the contract.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use chrono::{DateTime, Utc};
 use ihuman_proto::{DESCRIPTORS, access::v1 as pb};
@@ -12,7 +8,7 @@ use prost::Message as _;
 use prost_reflect::{DescriptorPool, Value};
 
 use super::{Credential, Permission, Permissions, Principal, Role};
-use crate::{Error, Result, error::Reason};
+use crate::{Error, Result};
 
 /// How long a session's proof counts as recent.
 pub const RECENT_AUTHENTICATION: Duration = Duration::from_secs(15 * 60);
@@ -84,13 +80,6 @@ impl Rules {
         Ok(Rules(rules))
     }
 
-    /// Declares RPCs whose contract is not ours, such as the health check.
-    #[must_use]
-    pub fn with_public(mut self, paths: &[&str]) -> Self {
-        self.0.extend(paths.iter().map(|path| ((*path).to_owned(), Rule::PUBLIC)));
-        self
-    }
-
     /// The rule of `path`; none for an RPC that was not declared.
     pub fn get(&self, path: &str) -> Option<Rule> {
         self.0.get(path).copied()
@@ -100,21 +89,9 @@ impl Rules {
     pub fn iter(&self) -> impl Iterator<Item = (&str, Rule)> {
         self.0.iter().map(|(path, rule)| (path.as_str(), *rule))
     }
-
-    /// Every path.
-    pub fn paths(&self) -> BTreeSet<&str> {
-        self.0.keys().map(String::as_str).collect()
-    }
 }
 
 impl Rule {
-    const PUBLIC: Rule = Rule {
-        grant: Grant::Public,
-        session_only: false,
-        recent_authentication: false,
-        api_key_only: false,
-    };
-
     fn parse(encoded: &[u8]) -> Option<Self> {
         let access = pb::Access::decode(encoded).ok()?;
         let grant = match access.rule? {
@@ -133,11 +110,7 @@ impl Rule {
     ///
     /// # Errors
     /// What is missing: a permission first, as it says least about the account.
-    pub fn check(&self, caller: Option<&Principal>, now: DateTime<Utc>) -> Result<()> {
-        if self.grant == Grant::Public {
-            return Ok(());
-        }
-        let caller = caller.ok_or(Error::Unauthenticated(Reason::CredentialsMissing))?;
+    pub fn check(&self, caller: &Principal, now: DateTime<Utc>) -> Result<()> {
         self.check_permissions(caller.permissions)?;
         match caller.credential {
             Credential::ApiKey { .. } => self.check_credential(None, now),

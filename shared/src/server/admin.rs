@@ -11,10 +11,11 @@ use tonic::service::Routes;
 use super::{
     connection::{self, Limits},
     health::{Readiness, Serving},
-    serve::builder,
+    serve::{CONNECTION_AGE_MAX, builder},
     shutdown::Shutdown,
     web,
 };
+use crate::access::TrustedProxies;
 
 /// The upper bounds of the buckets of latency, in seconds: from a token that is
 /// verified in memory to the longest request.
@@ -49,9 +50,9 @@ pub async fn serve_admin(
             prometheus.run_upkeep();
         }
     };
-    let serving = builder()
-        .add_routes(Routes::from(app))
-        .serve_with_incoming(connection::incoming(listener, None, CONNECTIONS));
+    let incoming = connection::incoming(listener, None, CONNECTIONS, TrustedProxies::default());
+    let serving =
+        builder(CONNECTION_AGE_MAX).add_routes(Routes::from(app)).serve_with_incoming(incoming);
     tokio::select! {
         served = serving => Ok(served?),
         () = upkeep => Ok(()),

@@ -19,12 +19,17 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use super::places::{Place, Places};
+use crate::access::TrustedProxies;
+
 /// What connections may take before they have said anything.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
     /// How many may be open at once. Above it they wait in the backlog of the
     /// listening socket.
     pub(super) connections: usize,
+    /// How many of one peer; more are closed at once.
+    pub(super) connections_per_peer: usize,
     /// How long a TLS handshake may take, and how long the first bytes of HTTP.
     /// Hyper waits without end for the bytes that tell HTTP/1.1 from HTTP/2, so a
     /// peer could hold a connection for nothing.
@@ -34,7 +39,8 @@ pub(super) struct Limits {
 impl Limits {
     /// Those of a service: a connection takes tens of kilobytes, so that all of
     /// them take less than a gigabyte.
-    pub(super) const DEFAULT: Self = Self { connections: 10_000, opening: Duration::from_secs(10) };
+    pub(super) const DEFAULT: Self =
+        Self { connections: 10_000, connections_per_peer: 1_000, opening: Duration::from_secs(10) };
 }
 
 /// How long to wait when there is no file descriptor for another connection.
@@ -46,7 +52,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The address that the request came from: of the client or of the last proxy. None
 /// when it came without a socket, as in tests of the stack.
 pub fn peer_address(extensions: &http::Extensions) -> Option<IpAddr> {
-    extensions.get::<TcpConnectInfo>()?.remote_addr().map(|address| address.ip())
+    let address = extensions.get::<TcpConnectInfo>()?.remote_addr()?;
+    // A socket for both kinds tells IPv4 addresses in the form of IPv6.
+    Some(address.ip().to_canonical())
 }
 
 /// The connections to a listener, as they are ready to be served.
@@ -54,14 +62,16 @@ pub(super) fn incoming(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     limits: Limits,
+    proxies: TrustedProxies,
 ) -> impl Stream<Item = io::Result<Connection>> + Send {
     let permits = Arc::new(Semaphore::new(limits.connections));
-    stream::unfold((listener, permits), async |(listener, permits)| {
-        let accepted = accept(&listener, &permits).await?;
-        Some((accepted, (listener, permits)))
+    let places = Places::new(limits.connections_per_peer, proxies);
+    stream::unfold((listener, permits, places), async |(listener, permits, places)| {
+        let accepted = accept(&listener, &permits, &places).await?;
+        Some((accepted, (listener, permits, places)))
     })
     // Handshakes run beside each other, so that a slow one delays nobody.
-    .map(move |(tcp, permit)| open(tcp, permit, tls.clone(), limits.opening))
+    .map(move |(tcp, held)| open(tcp, held, tls.clone(), limits.opening))
     .buffer_unordered(limits.connections)
     .filter_map(async |opened| match opened {
         Ok(connection) => Some(Ok(connection)),
@@ -75,11 +85,15 @@ pub(super) fn incoming(
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    places: &Places,
+) -> Option<(TcpStream, Held)> {
     let permit = permits.clone().acquire_owned().await.ok()?;
     loop {
         match listener.accept().await {
-            Ok((tcp, _)) => return Some((tcp, permit)),
+            Ok((tcp, peer)) => match places.take(peer.ip()) {
+                Some(place) => return Some((tcp, (permit, place))),
+                None => tracing::debug!(%peer, "too many connections of one peer"),
+            },
             // Never the end of the listener: the peer has gone again, or the
             // process is out of file descriptors, which trying at once would
             // turn into a busy loop.
@@ -93,7 +107,7 @@ async fn accept(
 
 async fn open(
     tcp: TcpStream,
-    permit: OwnedSemaphorePermit,
+    held: Held,
     tls: Option<TlsAcceptor>,
     allowed: Duration,
 ) -> io::Result<Connection> {
@@ -105,15 +119,18 @@ async fn open(
         Some(tls) => Box::new(timeout(allowed, tls.accept(tcp)).await??),
     };
     let opening = Opening { seen: 0, clock: Box::pin(sleep(allowed)) };
-    Ok(Connection { io, opening: Some(opening), peer, _permit: permit })
+    Ok(Connection { io, opening: Some(opening), peer, _held: held })
 }
+
+/// What a connection holds of all that may be open, and of its peer's.
+type Held = (OwnedSemaphorePermit, Place);
 
 /// One connection, which counts against the limit until it is dropped.
 pub(super) struct Connection {
     io: Box<dyn Duplex>,
     opening: Option<Opening>,
     peer: TcpConnectInfo,
-    _permit: OwnedSemaphorePermit,
+    _held: Held,
 }
 
 /// TCP, with TLS around it or without.
@@ -203,7 +220,8 @@ mod tests {
 
     use super::*;
 
-    const SHORT: Limits = Limits { connections: 1, opening: Duration::from_millis(100) };
+    const SHORT: Limits =
+        Limits { connections: 1, connections_per_peer: 1, opening: Duration::from_millis(100) };
 
     async fn listener() -> (TcpListener, std::net::SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -218,7 +236,7 @@ mod tests {
             let mut peer = TcpStream::connect(address).await.unwrap();
             peer.write_all(said).await.unwrap();
 
-            let mut incoming = Box::pin(incoming(listener, None, SHORT));
+            let mut incoming = Box::pin(incoming(listener, None, SHORT, TrustedProxies::default()));
             let mut connection = incoming.next().await.unwrap().unwrap();
             let error = connection.read_to_end(&mut Vec::new()).await.unwrap_err();
 
@@ -233,7 +251,7 @@ mod tests {
             let mut peer = TcpStream::connect(address).await.unwrap();
             peer.write_all(said).await.unwrap();
 
-            let mut incoming = Box::pin(incoming(listener, None, SHORT));
+            let mut incoming = Box::pin(incoming(listener, None, SHORT, TrustedProxies::default()));
             let mut connection = incoming.next().await.unwrap().unwrap();
             connection.read_exact(&mut vec![0; said.len()]).await.unwrap();
             let silence = timeout(3 * SHORT.opening, connection.read_u8()).await;
@@ -246,11 +264,28 @@ mod tests {
     async fn a_connection_over_the_limit_waits_for_another_to_end() {
         let (listener, address) = listener().await;
         let _peers = (TcpStream::connect(address).await, TcpStream::connect(address).await);
-        let mut incoming = Box::pin(incoming(listener, None, SHORT));
+        let mut incoming = Box::pin(incoming(listener, None, SHORT, TrustedProxies::default()));
 
         let first = incoming.next().await;
         assert!(timeout(SHORT.opening, incoming.next()).await.is_err());
         drop(first);
+
+        assert!(incoming.next().await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_connection_over_those_of_its_peer_is_closed_until_another_ends() {
+        let (listener, address) = listener().await;
+        let limits = Limits { connections: 10, ..SHORT };
+        let mut incoming = Box::pin(incoming(listener, None, limits, TrustedProxies::default()));
+
+        let _held = TcpStream::connect(address).await.unwrap();
+        let first = incoming.next().await;
+        let mut second = TcpStream::connect(address).await.unwrap();
+        assert!(timeout(SHORT.opening, incoming.next()).await.is_err());
+        assert!(!matches!(second.read(&mut [0]).await, Ok(1..)), "it is closed");
+        drop(first);
+        let _third = TcpStream::connect(address).await.unwrap();
 
         assert!(incoming.next().await.is_some());
     }

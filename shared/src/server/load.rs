@@ -17,12 +17,21 @@ use super::{config::ServerConfig, methods, status};
 /// merely busy, which makes the others busier.
 const NEVER_REFUSED: &str = "/grpc.health.v1.Health/Check";
 
+/// The prefix of the services that anybody may call, as often as he likes: health and
+/// reflection.
+const UNGATED: &str = "/grpc.";
+
+/// How many of their streams may be open at once: a few for each orchestrator.
+const UNGATED_STREAMS_MAX: u32 = 64;
+
 /// What may run at once, over all connections. Streams are counted apart: they
-/// stay long and cost little, and must not keep requests out.
+/// stay long and cost little, and must not keep requests out. Those of strangers are
+/// counted apart again, and must not keep out those of known callers.
 #[derive(Clone)]
 pub(super) struct Limits {
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    ungated_streams: Arc<Semaphore>,
 }
 
 impl Limits {
@@ -31,6 +40,7 @@ impl Limits {
         Self {
             requests: permits(config.max_concurrent_requests),
             streams: permits(config.max_concurrent_streams),
+            ungated_streams: permits(UNGATED_STREAMS_MAX),
         }
     }
 }
@@ -44,7 +54,11 @@ pub(super) async fn limit(State(limits): State<Limits>, request: Request, next: 
         return next.run(request).await;
     }
     let is_stream = methods::find(path).is_some_and(methods::Method::is_streaming);
-    let kind = if is_stream { limits.streams } else { limits.requests };
+    let kind = match is_stream {
+        true if path.starts_with(UNGATED) => limits.ungated_streams,
+        true => limits.streams,
+        false => limits.requests,
+    };
     let Ok(permit) = kind.try_acquire_owned() else {
         return status::overloaded().into_http();
     };

@@ -1,6 +1,6 @@
 //! What a server serves, and the order of the layers in front of it.
 
-use std::{convert::Infallible, fmt};
+use std::{collections::HashMap, convert::Infallible, fmt, sync::Arc};
 
 use axum::{
     Router,
@@ -20,18 +20,41 @@ use super::{
     config::ServerConfig,
     cors, deadline,
     health::{self, Readiness, Serving},
-    json, load, panic, record, request_id,
+    json, load, methods, panic, record, request_id,
     shutdown::Shutdown,
     status, web,
 };
+use crate::access::TrustedProxies;
+
+/// The longest message in bytes of RPCs that are not of a service of the stack's own,
+/// such as the health check.
+const OTHER_MESSAGE_MAX: usize = 4 << 10;
+
+/// A generated gRPC server that reads no longer message than it may, whether it comes
+/// as protobuf or as JSON.
+#[derive(Clone, Debug)]
+pub struct Limited<S> {
+    server: S,
+    message_max: usize,
+}
+
+impl<S> Limited<S> {
+    /// `build` makes the server and gives `message_max`, in bytes, to its
+    /// `max_decoding_message_size`.
+    pub fn new(message_max: usize, build: impl FnOnce(usize) -> S) -> Self {
+        Self { server: build(message_max), message_max }
+    }
+}
 
 /// Everything that one server serves.
 pub struct Stack {
     routes: RoutesBuilder,
-    names: Vec<String>,
+    /// The longest message in bytes that each service reads, by its name.
+    services: HashMap<String, usize>,
     gate: Box<dyn FnOnce(Router) -> Router + Send>,
     web: Router,
     readiness: Readiness,
+    proxies: TrustedProxies,
 }
 
 impl Stack {
@@ -39,17 +62,17 @@ impl Stack {
     pub fn new() -> Self {
         Self {
             routes: RoutesBuilder::default(),
-            names: Vec::new(),
+            services: HashMap::new(),
             gate: Box::new(|routes| routes),
             web: Router::new(),
             readiness: watch::channel(true).1,
+            proxies: TrustedProxies::default(),
         }
     }
 
-    /// Adds a generated gRPC server, with the compression and the message size
-    /// that it was given.
+    /// Adds a generated gRPC server, with the compression that it was given.
     #[must_use]
-    pub fn service<S>(mut self, service: S) -> Self
+    pub fn service<S>(mut self, service: Limited<S>) -> Self
     where
         S: Service<http::Request<tonic::body::Body>, Error = Infallible>
             + NamedService
@@ -60,8 +83,8 @@ impl Stack {
         S::Response: IntoResponse,
         S::Future: Send + 'static,
     {
-        self.routes.add_service(service);
-        self.names.push(S::NAME.to_owned());
+        self.routes.add_service(service.server);
+        self.services.insert(S::NAME.to_owned(), service.message_max);
         self
     }
 
@@ -96,6 +119,18 @@ impl Stack {
         self
     }
 
+    /// Lets these proxies hold more connections than another peer may.
+    #[must_use]
+    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.proxies = proxies;
+        self
+    }
+
+    /// Which proxies may.
+    pub(super) fn trusted(&self) -> TrustedProxies {
+        self.proxies.clone()
+    }
+
     /// What says when the service can do its work.
     pub(super) fn ready(&self) -> Readiness {
         self.readiness.clone()
@@ -106,7 +141,7 @@ impl Stack {
     pub fn into_router(self, config: &ServerConfig, shutdown: &Shutdown) -> anyhow::Result<Router> {
         let serving = Serving::new(self.readiness, shutdown);
         let gated = (self.gate)(self.routes.routes().into_axum_router());
-        let grpc = health::routes(self.names, serving.clone())?
+        let grpc = health::routes(self.services.keys().cloned().collect(), serving.clone())?
             .into_axum_router()
             .fallback_service(gated)
             .layer(
@@ -132,7 +167,8 @@ impl Stack {
                     // Outside of the gate, which already costs something.
                     .layer(from_fn_with_state(load::Limits::new(config), load::limit)),
             );
-        let split = Split { grpc, web: web::router(self.web, serving) };
+        let services = Arc::new(self.services);
+        let split = Split { grpc, services, web: web::router(self.web, serving) };
         Ok(Router::new().fallback(move |request| split.clone().route(request)).layer(
             ServiceBuilder::new()
                 // Outermost: answers preflight requests, and adds its headers to
@@ -152,7 +188,7 @@ impl Default for Stack {
 
 impl fmt::Debug for Stack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stack").field("services", &self.names).finish_non_exhaustive()
+        f.debug_struct("Stack").field("services", &self.services).finish_non_exhaustive()
     }
 }
 
@@ -160,6 +196,7 @@ impl fmt::Debug for Stack {
 #[derive(Clone)]
 struct Split {
     grpc: Router,
+    services: Arc<HashMap<String, usize>>,
     web: Router,
 }
 
@@ -180,11 +217,18 @@ impl Split {
             }
             self.grpc.oneshot(request).await
         } else if kind == "application/json" && request.method() == Method::POST {
-            Ok(json::call(self.grpc, request).await)
+            let size = self.size(request.uri().path());
+            Ok(json::call(self.grpc, size, request).await)
         } else {
             self.web.oneshot(request).await
         };
         response
+    }
+
+    /// How large a JSON request to `path` may be.
+    fn size(&self, path: &str) -> json::Size {
+        let message_max = methods::find(path).and_then(|it| self.services.get(&it.service));
+        json::Size::of_message(message_max.copied().unwrap_or(OTHER_MESSAGE_MAX))
     }
 }
 

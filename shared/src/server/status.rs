@@ -63,23 +63,40 @@ pub(super) async fn explain(request: Request, next: Next) -> Response {
     })
 }
 
+/// How the messages begin in which tonic and its codec say, under several codes, that
+/// a request can't be read. That is the caller's doing, whatever the code is.
+const UNREADABLE: [&str; 7] = [
+    "failed to decode Protobuf message",
+    "protocol error: received message",
+    "Error, decoded message length too large",
+    "Error decompressing",
+    "Unexpected EOF decoding stream",
+    "Missing request message",
+    "tonic-web: ",
+];
+
 fn explain_in(headers: &mut HeaderMap) {
     let Some(status) = Status::from_header_map(headers) else { return };
     if !status.details().is_empty() {
         return;
     }
-    let (reason, message) = match status.code() {
+    let explained = match status.code() {
         Code::Ok => return,
-        Code::Unimplemented => (Reason::UnknownMethod, "no such method"),
-        Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted => {
-            (Reason::MalformedRequest, "the message cannot be read")
+        _ if UNREADABLE.iter().any(|it| status.message().starts_with(it)) => {
+            malformed(status.message().trim_start_matches("Error, "))
         }
-        Code::DeadlineExceeded => (Reason::DeadlineExceeded, "the request took too long"),
-        Code::Cancelled | Code::Unavailable => (Reason::Unavailable, "try again"),
-        _ => (Reason::Internal, "internal error"),
+        // A compression that the service does not know: tonic tells beside it which
+        // ones it does, and the code is what gRPC demands ("Compression").
+        Code::Unimplemented if headers.contains_key("grpc-accept-encoding") => {
+            new(status.code(), Reason::MalformedRequest, status.message())
+        }
+        Code::Unimplemented => Error::UnknownMethod.into(),
+        Code::DeadlineExceeded => deadline_exceeded(),
+        Code::Cancelled | Code::Unavailable => new(status.code(), Reason::Unavailable, "try again"),
+        // What is known of a fault is for the log alone.
+        Code::Internal | Code::Unknown => internal(),
+        code => new(code, Reason::Internal, status.message()),
     };
-    let message = if status.message().is_empty() { message } else { status.message() };
-    let explained = new(status.code(), reason, message);
     // An error about the error leaves the first one as it was.
     let _ = explained.add_header(headers);
 }

@@ -154,9 +154,10 @@ async fn a_message_over_the_limit_is_refused() {
     let json = format!(r#"{{"value": "{}"}}"#, "x".repeat(TOO_LONG));
     let json = http1::post_json(server.address, SET_SETTING, &json).await;
 
-    assert_eq!(native.code(), Code::OutOfRange);
+    assert_eq!(native.code(), Code::InvalidArgument);
     assert_eq!(reason(&native), "MALFORMED_REQUEST");
-    assert_eq!(json.status, 429);
+    assert!(native.message().contains("4194304 bytes"), "{}", native.message());
+    assert_eq!(json.status, 400);
     assert_eq!(json.json_reason(), "MALFORMED_REQUEST");
     assert!(server.settings().await.set_setting(big(TOO_LONG - 1024)).await.is_ok());
 }
@@ -169,8 +170,42 @@ async fn a_small_message_that_unpacks_to_a_large_one_is_refused() {
 
     let status = settings.set_setting(big(16 << 20)).await.unwrap_err();
 
-    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(reason(&status), "MALFORMED_REQUEST");
+    assert!(status.message().contains("4194304 bytes"), "{}", status.message());
+}
+
+#[tokio::test]
+async fn json_of_very_many_values_is_refused_before_it_is_made_into_a_message() {
+    let server = Server::start(Default::default()).await;
+    let list = |count: usize| format!(r#"{{"value": [{}0]}}"#, "0,".repeat(count));
+
+    let most = http1::post_json(server.address, SET_SETTING, &list(49_990)).await;
+    let more = http1::post_json(server.address, SET_SETTING, &list(50_000)).await;
+
+    assert_eq!(most.status, 200);
+    assert_eq!(more.status, 400);
+    assert_eq!(more.json_reason(), "MALFORMED_REQUEST");
+    assert!(more.text().contains("more than 50000 values"), "{}", more.text());
+}
+
+#[tokio::test]
+async fn streams_that_anybody_may_open_keep_out_no_others() {
+    let server =
+        Server::start(ServerConfig { max_concurrent_streams: 1, ..ServerConfig::default() }).await;
+    let mut health = HealthClient::new(server.channel().await);
+
+    let mut open = Vec::new();
+    let refused = loop {
+        match health.watch(HealthCheckRequest::default()).await {
+            Ok(stream) => open.push(stream),
+            Err(status) => break status,
+        }
+    };
+
+    assert_overloaded(&refused);
+    assert_eq!(open.len(), 64);
+    assert!(server.executions().await.watch_execution(watch("e")).await.is_ok());
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod probe;
 mod protocols;
 mod stack;
 mod tls;
+mod unreadable;
 
 use tonic::Status;
 use tonic_types::StatusExt as _;

@@ -16,7 +16,9 @@ use ihuman_proto::{
         watch_execution_response::Update,
     },
 };
-use ihuman_shared::server::{RequestId, ServerConfig, Shutdown, Stack, peer_address, serve};
+use ihuman_shared::server::{
+    Limited, RequestId, ServerConfig, Shutdown, Stack, peer_address, serve,
+};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -30,6 +32,9 @@ use tower::layer::util::Identity;
 pub(super) const GET_SETTING: &str = "/ihuman.auth.v1.SettingService/GetSetting";
 pub(super) const SET_SETTING: &str = "/ihuman.auth.v1.SettingService/SetSetting";
 pub(super) const WATCH_EXECUTION: &str = "/ihuman.catalog.v1.ExecutionService/WatchExecution";
+
+/// The longest message that the server reads, in bytes.
+pub(super) const MESSAGE_MAX: usize = 4 << 20;
 
 /// What a test and the handlers tell each other, by permits that nobody takes twice.
 #[derive(Clone)]
@@ -206,12 +211,16 @@ impl Server {
         let signals = Signals::new();
         let (readiness, ready) = watch::channel(true);
         let stack = Stack::new()
-            .service(
+            .service(Limited::new(MESSAGE_MAX, |longest| {
                 SettingServiceServer::new(Probe(signals.clone()))
+                    .max_decoding_message_size(longest)
                     .accept_compressed(CompressionEncoding::Gzip)
-                    .send_compressed(CompressionEncoding::Gzip),
-            )
-            .service(ExecutionServiceServer::new(Probe(signals.clone())))
+                    .send_compressed(CompressionEncoding::Gzip)
+            }))
+            .service(Limited::new(MESSAGE_MAX, |longest| {
+                ExecutionServiceServer::new(Probe(signals.clone()))
+                    .max_decoding_message_size(longest)
+            }))
             .gate(Identity::new())
             .readiness(ready);
         let stopping = shutdown.clone();

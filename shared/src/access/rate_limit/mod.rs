@@ -20,6 +20,7 @@ use self::{
     lease::{Lease, Taken},
     local::LocalLimit,
 };
+use crate::Error;
 
 /// How many subjects are remembered at once; the least used are forgotten first.
 const SUBJECTS_MAX: u64 = 100_000;
@@ -50,7 +51,8 @@ pub struct RateLimitConfig {
     #[arg(long, env, default_value_t = 6_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate_limit_max_requests: u32,
 
-    /// How many requests without valid credentials an address may send in the window.
+    /// How many requests without valid credentials an address may send in the window,
+    /// and how many that are denied a principal.
     #[arg(long, env, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate_limit_public_max_requests: u32,
 }
@@ -93,6 +95,9 @@ pub enum Subject {
     /// The same for credentials that are not good. Apart from the public RPCs,
     /// so that many logins from one address keep out nobody who is logged in.
     Failures(Option<IpAddr>),
+    /// A user who calls what is not allowed, whatever the credential. Apart from
+    /// what is allowed, which goes on.
+    Denials(Uuid),
 }
 
 /// Where a subject stands after a request, as the `ratelimit-*` headers tell it.
@@ -139,6 +144,12 @@ impl Standing {
     }
 }
 
+impl From<Standing> for Error {
+    fn from(standing: Standing) -> Self {
+        Error::RateLimited { retry_after: standing.resets_in }
+    }
+}
+
 impl Subject {
     /// Who calls public RPCs from `address`.
     pub fn address(address: Option<IpAddr>) -> Self {
@@ -158,11 +169,13 @@ impl Subject {
             Subject::ApiKey(id) => format!("api_key:{id}"),
             Subject::Address(it) => format!("address:{}", address(it)),
             Subject::Failures(it) => format!("failures:{}", address(it)),
+            Subject::Denials(id) => format!("denials:{id}"),
         }
     }
 }
 
-fn subscriber(address: IpAddr) -> IpAddr {
+/// Who has this address: for IPv6 the /64 network, of which one has a whole one.
+pub(crate) fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(it) => IpAddr::V6(Ipv6Addr::from_bits(it.to_bits() & (!0 << 64))),
         v4 => v4,
@@ -185,7 +198,9 @@ impl RateLimit {
     /// What `subject` may send, unless it has a quota of its own.
     pub fn quota(&self, subject: Subject) -> Quota {
         match subject {
-            Subject::Address(_) | Subject::Failures(_) => self.config.of_addresses(),
+            Subject::Address(_) | Subject::Failures(_) | Subject::Denials(_) => {
+                self.config.of_addresses()
+            }
             Subject::User(_) | Subject::ApiKey(_) => self.config.of_principals(),
         }
     }
@@ -205,6 +220,18 @@ impl RateLimit {
         }
     }
 
+    /// Counts a refusal of what this user called, before it is recorded: nobody may
+    /// fill the audit trail. For the user and not the address, so that a stranger
+    /// behind the same one can't use it up.
+    ///
+    /// # Errors
+    /// Where who had too many stands.
+    pub async fn deny(&self, user_id: Uuid) -> Result<(), Standing> {
+        let denials = Subject::Denials(user_id);
+        let standing = self.take(denials, self.quota(denials)).await;
+        if standing.allowed { Ok(()) } else { Err(standing) }
+    }
+
     /// The standing of a subject that this replica knows to have used up its
     /// quota; none if it may have some. Counts nothing and asks nobody.
     pub fn used_up(&self, subject: Subject, quota: Quota) -> Option<Standing> {
@@ -213,13 +240,14 @@ impl RateLimit {
 
     async fn lease_and_take(&self, subject: Subject, quota: Quota, entry: &Entry) -> Standing {
         // As many turns as requests wait for the same subject; each lease is
-        // greater than the one before.
+        // greater than the one before. Whether the database is away is asked again in
+        // the turn: who waited for one that did not answer must not ask it once more.
         while !self.is_away() {
             let _asking = entry.asking.lock().await;
             if let Taken::Decided { standing, .. } = entry.take(quota) {
                 return standing;
             }
-            if !self.lease(subject, quota, entry).await {
+            if self.is_away() || !self.lease(subject, quota, entry).await {
                 break;
             }
             if let Taken::Decided { standing, .. } = entry.take(quota) {

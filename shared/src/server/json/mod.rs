@@ -2,6 +2,7 @@
 //! unary half of the Connect protocol, through the same layers and handlers.
 
 mod error;
+mod size;
 
 use std::io;
 
@@ -28,16 +29,14 @@ use serde_json::ser::{CompactFormatter, Formatter};
 use tonic::{Code, Status};
 use tower::ServiceExt as _;
 
-pub(super) use self::error::refuse;
+pub(super) use self::{error::refuse, size::Size};
 use super::{methods, status};
 use crate::parse::INTEGER_MAX;
 
-/// The longest body that is read, in bytes; tonic's limit for a message.
-const BODY_MAX: usize = 4 << 20;
-
-/// Above this many bytes a body is parsed off the runtime, which would otherwise
-/// stand still for milliseconds.
-const PARSED_INLINE_MAX: usize = 64 << 10;
+/// Above this many bytes or values a body is parsed off the runtime, which would
+/// otherwise stand still for milliseconds.
+const INLINE_BYTES_MAX: usize = 64 << 10;
+const INLINE_VALUES_MAX: usize = 4_000;
 
 /// A gRPC frame begins with one byte for compression and four for the length.
 const FRAME_HEADER: usize = 5;
@@ -53,12 +52,12 @@ const ABOUT_THE_BODY: [HeaderName; 6] = [
     HeaderName::from_static("grpc-encoding"),
 ];
 
-/// Answers a JSON request by a gRPC request to the same server.
-pub(super) async fn call(grpc: Router, request: Request) -> Response {
-    answer(grpc, request).await.unwrap_or_else(|status| refuse(&status))
+/// Answers a JSON request of at most `size` by a gRPC request to the same server.
+pub(super) async fn call(grpc: Router, size: Size, request: Request) -> Response {
+    answer(grpc, size, request).await.unwrap_or_else(|status| refuse(&status))
 }
 
-async fn answer(grpc: Router, request: Request) -> Result<Response, Status> {
+async fn answer(grpc: Router, size: Size, request: Request) -> Result<Response, Status> {
     let method = methods::find(request.uri().path());
     if method.is_some_and(methods::Method::is_streaming) {
         let message = "JSON is for unary RPCs; use gRPC or gRPC-Web for this one";
@@ -70,14 +69,14 @@ async fn answer(grpc: Router, request: Request) -> Result<Response, Status> {
 
     // An unknown method goes the same way, for the same answer and the same count.
     let descriptor = method.map(|it| &it.descriptor);
-    let Ok(response) = grpc.oneshot(to_grpc(request, descriptor)).await;
+    let Ok(response) = grpc.oneshot(to_grpc(request, size, descriptor)).await;
     match descriptor {
         Some(descriptor) => from_grpc(response, descriptor).await,
         None => Err(Status::from_header_map(response.headers()).unwrap_or_else(status::internal)),
     }
 }
 
-fn to_grpc(request: Request, method: Option<&MethodDescriptor>) -> Request {
+fn to_grpc(request: Request, size: Size, method: Option<&MethodDescriptor>) -> Request {
     let (mut parts, body) = request.into_parts();
     for name in ABOUT_THE_BODY {
         parts.headers.remove(name);
@@ -90,7 +89,7 @@ fn to_grpc(request: Request, method: Option<&MethodDescriptor>) -> Request {
         // Read only when the handler's codec asks for it: within the deadline and
         // the load limit, and after the caller has been let in (AIP-211).
         Some(method) => {
-            let frame = transcode(body, method.input());
+            let frame = transcode(body, size, method.input());
             Body::new(StreamBody::new(stream::once(Box::pin(frame))))
         }
     };
@@ -98,24 +97,47 @@ fn to_grpc(request: Request, method: Option<&MethodDescriptor>) -> Request {
 }
 
 /// The whole JSON body as one gRPC frame.
-async fn transcode(body: Body, input: MessageDescriptor) -> Result<Frame<Bytes>, Status> {
-    let body = Limited::new(body, BODY_MAX).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            status::new(
-                Code::ResourceExhausted,
-                ErrorReason::MalformedRequest,
-                format!("the body is longer than {BODY_MAX} bytes"),
-            )
+async fn transcode(
+    body: Body,
+    size: Size,
+    input: MessageDescriptor,
+) -> Result<Frame<Bytes>, Status> {
+    let body = Limited::new(body, size.bytes).collect().await.map_err(|error| {
+        status::malformed(if error.is::<LengthLimitError>() {
+            format!("the body is longer than {} bytes", size.bytes)
         } else {
-            status::malformed("the body ended early")
-        }
+            "the body ended early".to_owned()
+        })
     })?;
     let body = body.to_bytes();
-    if body.len() <= PARSED_INLINE_MAX {
+
+    // Counted before anything is made of them: a short body may have very many.
+    let (is_short, counted) = (body.len() <= INLINE_BYTES_MAX, body.clone());
+    let values = run(is_short, move || size::values(&counted)).await?;
+    if values > size.values {
+        return Err(status::malformed(format!("the body has more than {} values", size.values)));
+    }
+    if is_short && values <= INLINE_VALUES_MAX {
         return parse(&body, input);
     }
-    let parsing = tokio::task::spawn_blocking(move || parse(&body, input));
-    parsing.await.unwrap_or_else(|_| Err(status::internal()))
+    // Held by the work itself, which goes on when nobody waits for it any more.
+    let room = size::room(values).await;
+    let parsing = move || {
+        let _room = room;
+        parse(&body, input)
+    };
+    run(false, parsing).await?
+}
+
+/// Runs the work here or off the runtime.
+async fn run<T: Send + 'static>(
+    inline: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Status> {
+    if inline {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|_| status::internal())
 }
 
 fn parse(body: &[u8], input: MessageDescriptor) -> Result<Frame<Bytes>, Status> {
@@ -136,25 +158,36 @@ fn parse(body: &[u8], input: MessageDescriptor) -> Result<Frame<Bytes>, Status> 
 }
 
 async fn from_grpc(response: Response, method: &MethodDescriptor) -> Result<Response, Status> {
-    let (mut parts, body) = response.into_parts();
+    let (mut parts, mut body) = response.into_parts();
     ok_or_status(&parts.headers)?;
-    let body = body.collect().await.map_err(|_| status::internal())?;
-    match body.trailers() {
+    // Not taken: the request counts against the load limit until the body is dropped.
+    let collected = (&mut body).collect().await.map_err(|_| status::internal())?;
+    match collected.trailers() {
         Some(trailers) => ok_or_status(trailers)?,
         None => return Err(status::internal()),
     }
-    let frame = body.to_bytes();
-    let message =
-        frame.get(FRAME_HEADER..).filter(|_| frame[0] == 0).ok_or_else(status::internal)?;
-    let message =
-        DynamicMessage::decode(method.output(), message).map_err(|_| status::internal())?;
-    let json = to_json(&message).map_err(|_| status::internal())?;
+    let (frame, output) = (collected.to_bytes(), method.output());
+    let is_short = frame.len() <= INLINE_BYTES_MAX;
+    let room = if is_short { None } else { Some(size::room_for_message(frame.len()).await) };
+    let rendering = move || {
+        let _room = room;
+        render(&frame, output)
+    };
+    let json = run(is_short, rendering).await??;
 
     for name in ABOUT_THE_BODY {
         parts.headers.remove(name);
     }
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(Response::from_parts(parts, Body::from(json)))
+}
+
+/// The JSON of the message in this frame.
+fn render(frame: &[u8], output: MessageDescriptor) -> Result<Vec<u8>, Status> {
+    let message =
+        frame.get(FRAME_HEADER..).filter(|_| frame[0] == 0).ok_or_else(status::internal)?;
+    let message = DynamicMessage::decode(output, message).map_err(|_| status::internal())?;
+    to_json(&message).map_err(|_| status::internal())
 }
 
 fn to_json(message: &impl Serialize) -> serde_json::Result<Vec<u8>> {
