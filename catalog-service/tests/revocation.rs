@@ -273,3 +273,37 @@ async fn narrowing_and_rotating_a_key_reaches_the_other_service_within_a_second(
         assert!(since.elapsed() < WITHIN, "the old secret is still known");
     }
 }
+
+#[tokio::test]
+async fn a_watch_ends_when_its_key_is_narrowed_or_rotated() {
+    let pair = Pair::start().await;
+    let owner = pair.developer().await;
+    let mut keys = ApiKeyServiceClient::with_interceptor(pair.auth.channel.clone(), owner.clone());
+    let mut watches = Vec::new();
+    for _ in 0..2 {
+        let scopes = ["skills:*".to_owned(), "executions:*".to_owned()];
+        let key = pair.catalog.credentials.api_key(owner.user_id, &scopes).await;
+        let (id, mut executions) = pair.execution_of(&key).await;
+        let mut watched = watch(&mut executions, &id, 0).await.unwrap();
+        snapshot(&mut watched).await;
+        watches.push((key.api_key_id.unwrap().to_string(), watched));
+    }
+
+    let narrow = auth::UpdateApiKeyRequest {
+        api_key: Some(auth::ApiKey {
+            id: watches[0].0.clone(),
+            scopes: vec!["skills:read".to_owned()],
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["scopes".to_owned()] }),
+    };
+    keys.update_api_key(narrow).await.unwrap();
+    let api_key_id = watches[1].0.clone();
+    let rotate = auth::RotateApiKeyRequest { api_key_id, ..Default::default() };
+    keys.rotate_api_key(rotate).await.unwrap();
+
+    for (_, watched) in &mut watches {
+        let ended = timeout(WITHIN, watched.message()).await.unwrap().unwrap_err();
+        assert_eq!(reason(&ended), Reason::CredentialsRevoked);
+    }
+}

@@ -6,7 +6,7 @@ use sqlx::{Connection as _, PgPool};
 use tokio::{
     net::TcpListener,
     sync::watch,
-    time::{interval, timeout},
+    time::{interval, sleep, timeout},
 };
 
 use crate::{
@@ -17,10 +17,13 @@ use crate::{
     database::DatabaseConfig,
     notifications::Notifications,
     server::{self, Readiness, ServerConfig, Shutdown, Stack},
+    tasks::Tasks,
 };
 
 /// How often the database is asked whether it is there.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How much later than the server the tasks beside it are given up.
+const OVERDUE_BY: Duration = Duration::from_millis(500);
 
 /// What both services are configured with.
 #[derive(clap::Args, Clone)]
@@ -65,6 +68,8 @@ pub struct Platform {
     pub authenticator: Authenticator,
     /// Tells that the service is stopping.
     pub shutdown: Shutdown,
+    /// What goes on beside the requests, and may end when the service stops.
+    pub tasks: Tasks,
     config: PlatformConfig,
 }
 
@@ -88,7 +93,8 @@ impl Platform {
         let authenticator =
             Authenticator::new(&config.tokens, &master_key, revocations, clock.clone(), db.clone())
                 .await?;
-        Ok(Self { db, clock, notifications, master_key, authenticator, shutdown, config })
+        let tasks = Tasks::default();
+        Ok(Self { db, clock, notifications, master_key, authenticator, shutdown, tasks, config })
     }
 
     /// How tokens are made and checked.
@@ -101,7 +107,8 @@ impl Platform {
         &self.config.rate_limit
     }
 
-    /// Serves `stack` behind the access rules of `package` until told to stop.
+    /// Serves `stack` behind the access rules of `package` until told to stop; then lets
+    /// what runs beside it end too, within the same `shutdown_timeout`.
     ///
     /// # Errors
     /// When an RPC declares no rule, or the server can't be set up.
@@ -120,11 +127,29 @@ impl Platform {
             self.db.clone(),
         );
         let stack = stack.gate(gate).readiness(watch_database(self.db.clone()));
-        let served =
-            server::serve(&self.config.server, listener, stack, self.shutdown.clone()).await;
+        let config = &self.config.server;
+        let ending = async {
+            server::serve(config, listener, stack, self.shutdown.clone()).await?;
+            self.tasks.ended().await;
+            Ok(())
+        };
+        let served = tokio::select! {
+            served = ending => served,
+            () = overdue(&self.shutdown, config.shutdown_timeout) => {
+                tracing::warn!("stopped with tasks still running");
+                Ok(())
+            }
+        };
         self.authenticator.write_uses().await;
         served
     }
+}
+
+/// Returns when a stop has taken as long as it may, and the moment that the server needs
+/// to notice that as well.
+async fn overdue(shutdown: &Shutdown, shutdown_timeout: Duration) {
+    shutdown.begun().await;
+    sleep(shutdown_timeout + OVERDUE_BY).await;
 }
 
 /// Whether the database answers, until nobody wants to know.

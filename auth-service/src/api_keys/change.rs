@@ -59,7 +59,8 @@ pub(crate) async fn update(
     }
 
     let version = store::update(&mut tx, api_key_id, new.mutable()).await?;
-    revocations::insert(&mut tx, context, Revoked::ApiKeyBefore { api_key_id, version }).await?;
+    let revoked = [Revoked::ApiKeyBefore { api_key_id, version }];
+    revocations::insert(&mut tx, context, &revoked).await?;
     let change = Change::changed(
         "api_key.update",
         "api_key",
@@ -93,7 +94,8 @@ pub(crate) async fn rotate(
     let previous_expires_at = context.now() + overlap;
     let hash = context.api_keys.hash(&credential);
     let version = store::rotate(&mut tx, api_key_id, &hash, previous_expires_at).await?;
-    revocations::insert(&mut tx, context, Revoked::ApiKeyBefore { api_key_id, version }).await?;
+    let revoked = [Revoked::ApiKeyBefore { api_key_id, version }];
+    revocations::insert(&mut tx, context, &revoked).await?;
     let new = json!({"previous_secret_expire_time": previous_expires_at});
     let change = Change::created("api_key.rotate", "api_key", api_key_id, new);
     audit::record(&mut tx, &Actor::from(caller), change).await?;

@@ -73,7 +73,7 @@ impl ApiKeyService for ApiKeys {
         let owner = parse::optional_uuid("user_id", &request.user_id)?;
         let within = expiring_within(request.expiring_within)?;
         let of = (owner.unwrap_or(caller.user_id), within);
-        let page = Page::parse(request.page_size, &request.page_token, &of)?;
+        let page = Page::parse("ListApiKeys", request.page_size, &request.page_token, &of)?;
 
         let done = super::list(&self.0, &caller, owner, within, page).await;
         let (api_keys, next_page_token) = self.recorded(&caller, "ListApiKeys", done).await?;

@@ -1,12 +1,12 @@
 //! Revocations: how tokens and keys that have not expired stop working everywhere.
 
 mod cursor;
-pub(crate) mod housekeeping;
+pub(crate) mod lifetimes;
 pub(crate) mod rpc;
 mod store;
 mod watch;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use ihuman_shared::{
     Result,
     notifications::{self, Channel},
@@ -14,11 +14,8 @@ use ihuman_shared::{
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use self::store::Revocation;
-use crate::context::Context;
-
-/// How much longer than an access token a revocation lives: clocks differ.
-const MARGIN: TimeDelta = TimeDelta::minutes(1);
+use self::store::{Kind, Revocation};
+use crate::context::{Context, kept_for};
 
 /// What is revoked.
 #[derive(Clone, Copy, Debug)]
@@ -34,38 +31,55 @@ pub(crate) enum Revoked {
     ApiKeyBefore { api_key_id: Uuid, version: i64 },
 }
 
-/// Makes every replica of both services refuse what is revoked, from the commit
-/// of this transaction on.
+/// Makes every replica of both services refuse what is revoked, from the commit of this
+/// transaction on and until every token that it concerns has expired by itself.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
     context: &Context,
-    revoked: Revoked,
+    revoked: &[Revoked],
 ) -> Result<()> {
-    let (kind, subject_id, token_version) = match revoked {
-        Revoked::Session(session_id) => ("session", session_id, None),
-        Revoked::User { user_id, token_version } => ("user", user_id, Some(token_version)),
-        Revoked::ApiKey(api_key_id) => ("api_key", api_key_id, None),
-        Revoked::ApiKeyBefore { api_key_id, version } => {
-            ("api_key_change", api_key_id, Some(version))
-        }
-    };
-    let expires_at = expires_at(context);
-    let revocation = store::NewRevocation { kind, subject_id, token_version, expires_at };
-    store::insert(conn, revocation).await?;
+    if revoked.is_empty() {
+        return Ok(());
+    }
+    let now = context.now();
+    let expires_at = now + kept_for(context.access_lifetime());
+    store::insert(conn, revoked, now, expires_at).await?;
     notifications::notify(conn, Channel::Revocations).await
 }
 
-/// The same for every access token of many sessions.
-pub(crate) async fn insert_sessions(
+/// Forgets at most `limit` that concern nothing any more; returns how many.
+pub(crate) async fn forget_old(
     conn: &mut PgConnection,
-    context: &Context,
-    session_ids: &[Uuid],
-) -> Result<()> {
-    store::insert_sessions(conn, session_ids, expires_at(context)).await?;
-    notifications::notify(conn, Channel::Revocations).await
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64> {
+    store::delete_expired(conn, now, limit).await
 }
 
-/// When every token that is issued now has expired by itself.
-fn expires_at(context: &Context) -> DateTime<Utc> {
-    context.now() + context.access_lifetime() + MARGIN
+impl Revoked {
+    fn kind(self) -> Kind {
+        match self {
+            Revoked::Session(_) => Kind::Session,
+            Revoked::User { .. } => Kind::User,
+            Revoked::ApiKey(_) => Kind::ApiKey,
+            Revoked::ApiKeyBefore { .. } => Kind::ApiKeyChange,
+        }
+    }
+
+    fn subject_id(self) -> Uuid {
+        match self {
+            Revoked::Session(id) | Revoked::ApiKey(id) => id,
+            Revoked::User { user_id, .. } => user_id,
+            Revoked::ApiKeyBefore { api_key_id, .. } => api_key_id,
+        }
+    }
+
+    /// The lowest version that is still good.
+    fn version(self) -> Option<i64> {
+        match self {
+            Revoked::Session(_) | Revoked::ApiKey(_) => None,
+            Revoked::User { token_version: version, .. }
+            | Revoked::ApiKeyBefore { version, .. } => Some(version),
+        }
+    }
 }

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 use super::{
     Revocation,
     cursor::Cursor,
+    store::Kind,
     watch::{Source, Update},
 };
 use crate::limits;
@@ -54,16 +55,18 @@ impl From<Update> for pb::WatchRevocationsResponse {
 
 impl From<Revocation> for pb::Revocation {
     fn from(revocation: Revocation) -> Self {
-        let kind = match revocation.kind.as_str() {
-            "session" => pb::RevocationKind::Session,
-            "user" => pb::RevocationKind::User,
-            "api_key" => pb::RevocationKind::ApiKey,
-            _ => pb::RevocationKind::Unspecified,
+        let kind = match revocation.kind {
+            Kind::Session => pb::RevocationKind::Session,
+            Kind::User => pb::RevocationKind::User,
+            Kind::ApiKey => pb::RevocationKind::ApiKey,
+            Kind::ApiKeyChange => pb::RevocationKind::ApiKeyChange,
         };
+        // Nobody but us knows the version of an API key.
+        let min_version = revocation.token_version.filter(|_| revocation.kind == Kind::User);
         pb::Revocation {
             kind: kind as i32,
             subject_id: revocation.subject_id.to_string(),
-            min_version: revocation.token_version.unwrap_or_default(),
+            min_version: min_version.unwrap_or_default(),
             expire_time: Some(parse::timestamp(revocation.expires_at)),
         }
     }

@@ -62,7 +62,8 @@ pub(crate) async fn revoke_others(context: &Context, caller: &Principal) -> Resu
     sessions.remove(own.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?);
     if !sessions.is_empty() {
         store::revoke_many(&mut tx, &sessions, now).await?;
-        revocations::insert_sessions(&mut tx, context, &sessions).await?;
+        let revoked: Vec<_> = sessions.iter().copied().map(Revoked::Session).collect();
+        revocations::insert(&mut tx, context, &revoked).await?;
         let new = json!({"revoked_sessions": sessions.len()});
         let change = Change::created("session.revoke_others", "user", user_id, new);
         audit::record(&mut tx, &Actor::from(caller), change).await?;
@@ -81,7 +82,7 @@ pub(crate) async fn end(
 ) -> Result<()> {
     let now = context.now();
     store::revoke(conn, session_id, now).await?;
-    revocations::insert(conn, context, Revoked::Session(session_id)).await?;
+    revocations::insert(conn, context, &[Revoked::Session(session_id)]).await?;
     let (old, new) = (json!({"revoke_time": null}), json!({"revoke_time": now}));
     audit::record(conn, actor, Change::changed(action, "session", session_id, old, new)).await
 }

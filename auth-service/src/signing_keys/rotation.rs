@@ -18,18 +18,11 @@ use uuid::Uuid;
 use super::{State, schedule, store};
 use crate::{
     config::IdentityConfig,
-    context::{Context, lifetime},
+    context::{Context, kept_for, lifetime},
 };
 
 /// How often to look; a key is published at least ten minutes ahead of its time.
 const EVERY: Duration = Duration::from_secs(30);
-/// How much longer than a token its key is kept: clocks differ.
-const MARGIN: TimeDelta = TimeDelta::minutes(1);
-
-/// How long a key is kept after another began to sign.
-pub(crate) fn kept_for(access_lifetime: TimeDelta) -> TimeDelta {
-    access_lifetime + MARGIN
-}
 
 /// How long a key is published before it signs.
 pub(crate) fn publish_ahead(config: &IdentityConfig) -> TimeDelta {

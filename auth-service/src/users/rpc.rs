@@ -49,7 +49,7 @@ impl UserService for Users {
         let request = request.into_inner();
         let filter = filter(&request)?;
         let wanted = (request.role, request.kind, request.state, &request.query);
-        let page = Page::parse(request.page_size, &request.page_token, &wanted)?;
+        let page = Page::parse("ListUsers", request.page_size, &request.page_token, &wanted)?;
         let query = Query::parse("query", request.query)?;
 
         let (users, next_page_token) = super::list(&self.0, filter, query, page).await?;

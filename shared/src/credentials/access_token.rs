@@ -315,12 +315,13 @@ impl Verified {
     }
 
     pub(super) fn proof(&self) -> Result<Proof> {
-        let Verified { user_id, session_id, permissions, expires_at, auth_time, .. } = *self;
+        let Verified { user_id, session_id, version, permissions, expires_at, auth_time, .. } =
+            *self;
         Ok(Proof {
             user_id,
             role: Role::parse(&self.role).ok_or_else(invalid)?,
             permissions,
-            credential: Credential::Session { session_id, auth_time, expires_at },
+            credential: Credential::Session { session_id, auth_time, expires_at, version },
             // Only people have sessions.
             is_service_account: false,
             terms: None,
