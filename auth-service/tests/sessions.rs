@@ -278,3 +278,21 @@ async fn a_session_of_another_looks_like_none() {
     assert_eq!(violations(&malformed), ["session_id"]);
     assert!(auth.accepts(&owner).await.is_ok());
 }
+
+#[tokio::test]
+async fn a_page_token_of_one_list_is_none_of_another() {
+    let auth = Auth::start().await;
+    let (user, tokens) = auth.person(EMAIL).await;
+    auth.login(EMAIL).await;
+    let caller = bearer(&user, &tokens);
+    let page_token = list(&auth, &caller, 1, "").await.next_page_token;
+    assert!(!page_token.is_empty());
+
+    let request = pb::ListPasskeysRequest { page_token: page_token.clone(), page_size: 1 };
+    let passkeys = auth.passkeys(&caller).list_passkeys(request).await.unwrap_err();
+    let request = pb::ListSettingsRequest { page_token, page_size: 1 };
+    let settings = auth.settings(&caller).list_settings(request).await.unwrap_err();
+
+    assert_eq!(violations(&passkeys), ["page_token"]);
+    assert_eq!(violations(&settings), ["page_token"]);
+}
