@@ -6,7 +6,7 @@ pub(crate) mod rpc;
 mod store;
 mod watch;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use ihuman_shared::{
     Result,
     notifications::{self, Channel},
@@ -16,6 +16,9 @@ use uuid::Uuid;
 
 use self::store::{Kind, Revocation};
 use crate::context::{Context, kept_for};
+
+/// How long a signing key stays revoked: who has it can sign what expires when they like.
+const DEAD_FOR: TimeDelta = TimeDelta::days(3650);
 
 /// What is revoked.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +32,8 @@ pub(crate) enum Revoked {
     ApiKey(Uuid),
     /// What replicas remember of the API key from before this version of it.
     ApiKeyBefore { api_key_id: Uuid, version: i64 },
+    /// Every access token that the key signed.
+    SigningKey(Uuid),
 }
 
 /// Makes every replica of both services refuse what is revoked, from the commit of this
@@ -42,9 +47,22 @@ pub(crate) async fn insert(
         return Ok(());
     }
     let now = context.now();
-    let expires_at = now + kept_for(context.access_lifetime());
-    store::insert(conn, revoked, now, expires_at).await?;
+    let expires_at = |it: &Revoked| match it {
+        Revoked::SigningKey(_) => now + DEAD_FOR,
+        _ => now + kept_for(context.access_lifetime()),
+    };
+    let expires_at: Vec<_> = revoked.iter().map(expires_at).collect();
+    store::insert(conn, revoked, &expires_at, now).await?;
     notifications::notify(conn, Channel::Revocations).await
+}
+
+/// Whether a signing key has been revoked, as far as that is remembered.
+pub(crate) async fn is_dead_key(
+    conn: &mut PgConnection,
+    context: &Context,
+    kid: Uuid,
+) -> Result<bool> {
+    store::exists(conn, Kind::SigningKey, kid, context.now()).await
 }
 
 /// Forgets at most `limit` that concern nothing any more; returns how many.
@@ -63,12 +81,13 @@ impl Revoked {
             Revoked::User { .. } => Kind::User,
             Revoked::ApiKey(_) => Kind::ApiKey,
             Revoked::ApiKeyBefore { .. } => Kind::ApiKeyChange,
+            Revoked::SigningKey(_) => Kind::SigningKey,
         }
     }
 
     fn subject_id(self) -> Uuid {
         match self {
-            Revoked::Session(id) | Revoked::ApiKey(id) => id,
+            Revoked::Session(id) | Revoked::ApiKey(id) | Revoked::SigningKey(id) => id,
             Revoked::User { user_id, .. } => user_id,
             Revoked::ApiKeyBefore { api_key_id, .. } => api_key_id,
         }
@@ -77,7 +96,7 @@ impl Revoked {
     /// The lowest version that is still good.
     fn version(self) -> Option<i64> {
         match self {
-            Revoked::Session(_) | Revoked::ApiKey(_) => None,
+            Revoked::Session(_) | Revoked::ApiKey(_) | Revoked::SigningKey(_) => None,
             Revoked::User { token_version: version, .. }
             | Revoked::ApiKeyBefore { version, .. } => Some(version),
         }

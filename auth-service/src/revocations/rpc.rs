@@ -60,6 +60,7 @@ impl From<Revocation> for pb::Revocation {
             Kind::User => pb::RevocationKind::User,
             Kind::ApiKey => pb::RevocationKind::ApiKey,
             Kind::ApiKeyChange => pb::RevocationKind::ApiKeyChange,
+            Kind::SigningKey => pb::RevocationKind::SigningKey,
         };
         // Nobody but us knows the version of an API key.
         let min_version = revocation.token_version.filter(|_| revocation.kind == Kind::User);

@@ -15,6 +15,7 @@ pub(crate) enum Kind {
     User,
     ApiKey,
     ApiKeyChange,
+    SigningKey,
 }
 
 /// Where a revocation is in the order of the table.
@@ -75,13 +76,13 @@ pub(crate) async fn list(
     Ok(rows.collect())
 }
 
-/// Each lives until `expires_at` at the least, and longer if there may be tokens, issued
-/// until `now`, that do.
+/// Each lives until the time at its place at the least, and longer if there may be tokens,
+/// issued until `now`, that do.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
     revoked: &[Revoked],
+    expires_at: &[DateTime<Utc>],
     now: DateTime<Utc>,
-    expires_at: DateTime<Utc>,
 ) -> Result<()> {
     let revocation_ids: Vec<Uuid> = revoked.iter().map(|_| Uuid::now_v7()).collect();
     let kinds: Vec<Kind> = revoked.iter().map(|it| it.kind()).collect();
@@ -89,20 +90,39 @@ pub(crate) async fn insert(
     let versions: Vec<Option<i64>> = revoked.iter().map(|it| it.version()).collect();
     sqlx::query!(
         "insert into revocations (revocation_id, kind, subject_id, token_version, expires_at)
-         select it.*, greatest($6, (
-             select max(least(issued_until, $5) + make_interval(secs => kept_seconds))
+         select revocation_id, kind, subject_id, token_version, greatest(expires_at, (
+             select max(least(issued_until, $6) + make_interval(secs => kept_seconds))
              from access_lifetimes))
-         from unnest($1::uuid[], $2::text[], $3::uuid[], $4::bigint[]) as it",
+         from unnest($1::uuid[], $2::text[], $3::uuid[], $4::bigint[], $5::timestamptz[])
+             as it (revocation_id, kind, subject_id, token_version, expires_at)",
         &revocation_ids,
         &kinds as &[Kind],
         &subject_ids,
         &versions as &[Option<i64>],
-        now,
         expires_at,
+        now,
     )
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Whether there is one of this kind of this subject that lives at `now`.
+pub(crate) async fn exists(
+    conn: &mut PgConnection,
+    kind: Kind,
+    subject_id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let exists = sqlx::query_scalar!(
+        r#"select exists (
+               select from revocations where kind = $1 and subject_id = $2 and expires_at > $3
+           ) as "exists!""#,
+        kind as Kind,
+        subject_id,
+        now,
+    );
+    Ok(exists.fetch_one(conn).await?)
 }
 
 pub(crate) async fn delete_expired(

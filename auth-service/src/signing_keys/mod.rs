@@ -1,6 +1,7 @@
 //! The Ed25519 keys (RFC 8032) that access tokens are signed with, and how they follow one another.
 
 mod key_set;
+mod revocation;
 mod ring;
 pub(crate) mod rotation;
 pub(crate) mod rpc;
@@ -27,6 +28,7 @@ use uuid::Uuid;
 use self::store::{NewKey, Row};
 pub(crate) use self::{
     key_set::{JsonWebKey, KeySet},
+    revocation::revoke,
     ring::KeyRing,
 };
 use crate::context::{Context, kept_for};

@@ -38,6 +38,8 @@ pub enum Credential {
         expires_at: DateTime<Utc>,
         /// The version of the account's rights that the token was issued under.
         version: i64,
+        /// The key that signed the token; none with a shared secret.
+        signing_key: Option<Uuid>,
     },
     /// An API key.
     ApiKey {

@@ -128,6 +128,8 @@ pub(super) struct Verified {
     pub(super) user_id: Uuid,
     pub(super) session_id: Uuid,
     pub(super) version: i64,
+    /// None with a shared secret.
+    pub(super) signing_key: Option<Uuid>,
     role: String,
     permissions: Permissions,
     issued_at: DateTime<Utc>,
@@ -227,7 +229,8 @@ impl TokenVerifier {
             Some(key) => key,
             None => self.newer_key(&kid).await?,
         };
-        decode(token, &key, &self.validation)
+        let signing_key = kid.and_then(|it| it.parse().ok());
+        Ok(Verified { signing_key, ..decode(token, &key, &self.validation)? })
     }
 
     fn key(&self, kid: &Option<String>) -> Option<DecodingKey> {
@@ -294,6 +297,7 @@ impl Verified {
             user_id: claims.sub,
             session_id: claims.sid,
             version: claims.ver,
+            signing_key: None,
             permissions: Permissions::from_texts(&claims.permissions),
             role: claims.role,
             issued_at: time(claims.iat)?,
@@ -315,13 +319,19 @@ impl Verified {
     }
 
     pub(super) fn proof(&self) -> Result<Proof> {
-        let Verified { user_id, session_id, version, permissions, expires_at, auth_time, .. } =
-            *self;
+        let Verified { user_id, session_id, version, signing_key, permissions, .. } = *self;
+        let Verified { expires_at, auth_time, .. } = *self;
         Ok(Proof {
             user_id,
             role: Role::parse(&self.role).ok_or_else(invalid)?,
             permissions,
-            credential: Credential::Session { session_id, auth_time, expires_at, version },
+            credential: Credential::Session {
+                session_id,
+                auth_time,
+                expires_at,
+                version,
+                signing_key,
+            },
             // Only people have sessions.
             is_service_account: false,
             terms: None,

@@ -37,6 +37,7 @@ struct Live {
     api_keys: HashMap<Uuid, DateTime<Utc>>,
     users: HashMap<Uuid, User>,
     changed_api_keys: HashMap<Uuid, ChangedApiKey>,
+    signing_keys: HashMap<Uuid, DateTime<Utc>>,
     // Transactions from here on may not have been seen.
     next_xact: i64,
     read_at: Instant,
@@ -66,6 +67,7 @@ impl Revocations {
             api_keys: HashMap::new(),
             users: HashMap::new(),
             changed_api_keys: HashMap::new(),
+            signing_keys: HashMap::new(),
             next_xact: 0,
             read_at: Instant::now(),
             news: watch::Sender::new(0),
@@ -84,7 +86,7 @@ impl Revocations {
     pub(super) fn check_token(&self, token: &Verified) -> Result<()> {
         let live = self.trusted()?;
         let is_old = live.users.get(&token.user_id).is_some_and(|it| token.version < it.version);
-        match is_old || live.sessions.contains_key(&token.session_id) {
+        match is_old || live.has_session_ended(token.session_id, token.signing_key) {
             true => Err(Error::Unauthenticated(Reason::CredentialsRevoked)),
             false => Ok(()),
         }
@@ -109,10 +111,17 @@ impl Revocations {
     pub fn ended(&self, caller: &Principal) -> bool {
         let live = self.known();
         let is_revoked = match caller.credential {
-            Credential::Session { session_id, .. } => live.sessions.contains_key(&session_id),
+            Credential::Session { session_id, signing_key, .. } => {
+                live.has_session_ended(session_id, signing_key)
+            }
             Credential::ApiKey { api_key_id, .. } => live.api_keys.contains_key(&api_key_id),
         };
         is_revoked || live.has_changed(caller.user_id, &caller.credential)
+    }
+
+    /// Whether what a key signed is dead.
+    pub fn is_dead_key(&self, signing_key: Uuid) -> bool {
+        self.known().signing_keys.contains_key(&signing_key)
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Live> {
@@ -147,6 +156,12 @@ impl Revocations {
 }
 
 impl Live {
+    /// Whether the tokens of a session are dead that a key signed.
+    fn has_session_ended(&self, session_id: Uuid, signing_key: Option<Uuid>) -> bool {
+        self.sessions.contains_key(&session_id)
+            || signing_key.is_some_and(|it| self.signing_keys.contains_key(&it))
+    }
+
     fn has_changed(&self, user_id: Uuid, credential: &Credential) -> bool {
         let user = self.users.get(&user_id);
         match *credential {
@@ -184,6 +199,9 @@ impl Live {
                 }
                 is_news
             }
+            ("signing_key", _) => {
+                self.signing_keys.insert(row.subject_id, row.expires_at).is_none()
+            }
             (kind, _) => {
                 tracing::warn!(kind, "a revocation of an unknown kind");
                 false
@@ -196,6 +214,7 @@ impl Live {
         self.api_keys.retain(|_, expires_at| *expires_at > now);
         self.users.retain(|_, user| user.expires_at > now);
         self.changed_api_keys.retain(|_, key| key.expires_at > now);
+        self.signing_keys.retain(|_, expires_at| *expires_at > now);
     }
 }
 
