@@ -17,6 +17,7 @@ mod explain;
 mod extra_permissions;
 mod housekeeping;
 mod interleavings;
+mod key_revocation;
 mod key_rotation;
 mod key_terms;
 mod locks;

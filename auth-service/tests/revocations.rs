@@ -234,10 +234,8 @@ async fn who_may_hear_of_revocations_need_not_manage_users() {
     let key = auth.credentials.api_key(gateway.user_id, &scopes).await;
     let manager = auth.credentials.api_key(admin.user_id, &["users:manage".to_owned()]).await;
 
-    let refused = [
-        auth.watch(&manager, "").await.err().unwrap(),
-        auth.watch(&key, "").await.err().unwrap(),
-    ];
+    let refused =
+        [auth.watch(&manager, "").await.err().unwrap(), auth.watch(&key, "").await.err().unwrap()];
     let request = pb::SetUserPermissionsRequest {
         user_id: gateway.user_id.to_string(),
         permissions: scopes.to_vec(),

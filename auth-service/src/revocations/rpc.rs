@@ -11,9 +11,8 @@ use ihuman_shared::{access::Principal, parse, platform::Platform};
 use tonic::{Request, Response, Status};
 
 use super::{
-    Revocation,
+    Kind, Revocation,
     cursor::Cursor,
-    store::Kind,
     watch::{Source, Update},
 };
 use crate::limits;

@@ -20,11 +20,7 @@ use crate::{
 
 /// Ends every token that a key signed, and removes the key; returns the one that signs
 /// from then on.
-pub(crate) async fn revoke(
-    context: &Context,
-    caller: &Principal,
-    kid: Uuid,
-) -> Result<SigningKey> {
+pub(crate) async fn revoke(context: &Context, caller: &Principal, kid: Uuid) -> Result<SigningKey> {
     let Some(sealer) = context.signing_keys.sealer() else {
         let description = "can't be revoked: tokens are signed with a shared secret".to_owned();
         return Err(Error::WrongState { subject: "signing_key", description });
