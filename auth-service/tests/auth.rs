@@ -212,9 +212,9 @@ async fn a_service_that_stops_records_what_it_has_refused() {
     tokio::pin!(stopping);
     let early = tokio::time::timeout(Duration::from_millis(300), &mut stopping).await;
     lock.commit().await.unwrap();
+    assert!(early.is_err(), "it stopped without a record");
     stopping.await;
 
-    assert!(early.is_err(), "it stopped without a record");
     let refusals = "select count(*) from audit.audit_logs where reason = 'LOGIN_FAILED'";
     let refusals: i64 = sqlx::query_scalar(refusals).fetch_one(&database.superuser).await.unwrap();
     assert_eq!(refusals, 1);
