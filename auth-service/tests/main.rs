@@ -42,6 +42,7 @@ mod sessions;
 mod settings;
 mod signing_keys;
 mod smtp;
+mod stopping;
 mod support;
 mod tokens;
 mod user_imports;

@@ -25,9 +25,11 @@ pub(crate) async fn revoke(context: &Context, caller: &Principal, kid: Uuid) -> 
         let description = "can't be revoked: tokens are signed with a shared secret".to_owned();
         return Err(Error::WrongState { subject: "signing_key", description });
     };
-    let (now, actor) = (context.now(), Actor::from(caller));
+    let actor = Actor::from(caller);
     let mut tx = context.db.begin().await?;
     store::lock(&mut tx).await?;
+    // After the wait for who was at it before, whose key signs from its own time on.
+    let now = context.now();
     let keys = list(&mut tx, context, now).await?;
     let Some(key) = keys.iter().find(|it| it.kid == kid.to_string()) else {
         let is_done = revocations::is_dead_key(&mut tx, context, kid).await?;
