@@ -32,9 +32,10 @@ pub(crate) async fn revoke(context: &Context, caller: &Principal, kid: Uuid) -> 
     let now = context.now();
     let keys = list(&mut tx, context, now).await?;
     let Some(key) = keys.iter().find(|it| it.kid == kid.to_string()) else {
-        let is_done = revocations::is_dead_key(&mut tx, context, kid).await?;
-        let active = keys.into_iter().find(|it| is_done && it.state == State::Active);
-        return active.ok_or(Error::NotFound("signing_key"));
+        return match revocations::is_dead_key(&mut tx, context, kid).await? {
+            true => signing(keys),
+            false => Err(Error::NotFound("signing_key")),
+        };
     };
     store::delete(&mut tx, &key.kid).await?;
     if key.state == State::Active {
@@ -45,15 +46,21 @@ pub(crate) async fn revoke(context: &Context, caller: &Principal, kid: Uuid) -> 
     let change = Change::changed("signing_key.revoke", "signing_key", &key.kid, old, Value::Null);
     audit::record(&mut tx, &actor, change).await?;
     notifications::notify(&mut tx, Channel::SigningKeys).await?;
-    let keys = list(&mut tx, context, now).await?;
+    let signing = signing(list(&mut tx, context, now).await?)?;
     tx.commit().await?;
     context.key_set.forget().await;
     // The hint does it too; but what this replica signs from here on should be good.
     if let Err(error) = context.signing_keys.reload(&context.db).await {
         tracing::warn!(%error, "can't read the signing keys again");
     }
-    let active = keys.into_iter().find(|it| it.state == State::Active);
-    active.ok_or_else(|| Error::internal(anyhow::anyhow!("no key signs")))
+    Ok(signing)
+}
+
+/// The key that signs; where the clocks of two replicas differ, the one that is about to.
+fn signing(keys: Vec<SigningKey>) -> Result<SigningKey> {
+    let own = keys.into_iter().filter(|it| it.activates_at.is_some());
+    let signing = own.max_by_key(|it| it.state == State::Active);
+    signing.ok_or_else(|| Error::internal(anyhow::anyhow!("no key signs")))
 }
 
 /// Has the next key sign now, or a new one if there is none.
