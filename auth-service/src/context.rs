@@ -8,6 +8,7 @@ use ihuman_shared::{
     clock::Clock,
     credentials::{ApiKeyHasher, Authenticator, Sealer},
     platform::Platform,
+    tasks::Tasks,
 };
 use sqlx::PgPool;
 
@@ -30,6 +31,8 @@ pub(crate) const ANSWERS: &str = "idempotent answer";
 pub(crate) struct Context {
     pub(crate) db: PgPool,
     pub(crate) clock: Clock,
+    /// What goes on beside the requests.
+    pub(crate) tasks: Tasks,
     pub(crate) authenticator: Authenticator,
     pub(crate) config: IdentityConfig,
     pub(crate) hasher: Hasher,
@@ -68,6 +71,7 @@ impl Context {
         Ok(Arc::new(Context {
             db: platform.db.clone(),
             clock: platform.clock.clone(),
+            tasks: platform.tasks.clone(),
             authenticator: platform.authenticator.clone(),
             config: config.clone(),
             hasher: Hasher::new(&config.passwords, &platform.master_key)?,
@@ -103,6 +107,15 @@ impl Context {
     pub(crate) fn session_lifetime(&self) -> TimeDelta {
         lifetime(self.config.session_max_lifetime)
     }
+}
+
+/// How much longer than a token what concerns it is kept: clocks differ.
+const MARGIN: TimeDelta = TimeDelta::minutes(1);
+
+/// How long after the issue of an access token it may matter what it is verified with,
+/// and that it is revoked.
+pub(crate) fn kept_for(access_lifetime: TimeDelta) -> TimeDelta {
+    access_lifetime + MARGIN
 }
 
 /// A configured lifetime, which is far below what a `TimeDelta` can hold.

@@ -65,7 +65,8 @@ fn bytes(texts: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<Vec<u8>> {
 
 fn page_tokens() -> Vec<Vec<u8>> {
     let token = |filter: &str, number: u128| {
-        let page = Page::<Uuid>::parse(1, "", &filter).expect("an empty token is the first page");
+        let page =
+            Page::<Uuid>::parse("List", 1, "", &filter).expect("an empty token is the first page");
         let cut = page.cut(vec![(); 2], |()| Uuid::from_u128(number));
         cut.expect("a UUID can be written").1
     };
@@ -78,11 +79,12 @@ fn page_token(input: &[u8]) {
     if text.is_empty() {
         return;
     }
-    let Ok(page) = Page::<Uuid>::parse(1, text, &FILTER) else { return };
+    let Ok(page) = Page::<Uuid>::parse("List", 1, text, &FILTER) else { return };
     let after = page.after.expect("only an empty token is the first page");
-    assert!(Page::<Uuid>::parse(1, text, &"another list").is_err());
+    assert!(Page::<Uuid>::parse("AnotherList", 1, text, &FILTER).is_err());
     let (_, again) = page.cut(vec![(); 2], |()| after).expect("a UUID can be written");
-    let again = Page::<Uuid>::parse(1, &again, &FILTER).expect("a token that was just made");
+    let again =
+        Page::<Uuid>::parse("List", 1, &again, &FILTER).expect("a token that was just made");
     assert_eq!(again.after, Some(after));
 }
 

@@ -8,6 +8,7 @@ mod context;
 mod emails;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+mod housekeeping;
 mod limits;
 mod locks;
 mod mail;
@@ -29,8 +30,8 @@ use ihuman_shared::{platform::Platform, server::Stack, service::Service};
 
 use self::{config::IdentityConfig, context::Context};
 pub use self::{
+    housekeeping::sweep,
     rekey::{Rekeyed, rekey},
-    revocations::housekeeping::sweep,
     signing_keys::rotation::rotate_due,
     users::{
         administrator::{CreatedAdmin, create_admin},
@@ -48,7 +49,8 @@ pub const SERVICE: Service =
 /// Whatever keeps a part from starting.
 pub async fn stack(platform: &Platform, config: &IdentityConfig) -> anyhow::Result<Stack> {
     let context = Context::new(platform, config).await?;
-    revocations::housekeeping::start(platform);
+    revocations::lifetimes::start(platform, &context).await?;
+    housekeeping::start(platform);
     signing_keys::rotation::start(platform, &context);
     mail::sender::start(platform, &context);
     Ok(Stack::new()

@@ -88,6 +88,23 @@ async fn a_mail_that_is_refused_for_good_is_given_up_and_forgotten_but_not_for_o
 }
 
 #[tokio::test]
+async fn a_service_that_stops_finishes_the_mail_that_it_is_sending() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&[]).await;
+    auth.register(EMAIL).await;
+    server.does(&[Deed::TakeAfter(Duration::from_millis(500))]);
+    auth.ask_for_reset(EMAIL).await;
+    auth.until("select exists (select from auth.mails where attempts = 1)").await;
+
+    let Auth { service, database, .. } = auth;
+    service.stop().await;
+
+    let sent = "select sent_at is not null from auth.mails";
+    let sent: bool = sqlx::query_scalar(sent).fetch_one(&database.superuser).await.unwrap();
+    assert!(sent, "it is left to its lease");
+}
+
+#[tokio::test]
 async fn a_mail_is_given_up_after_a_day() {
     let auth = {
         // Nobody listens there any more.

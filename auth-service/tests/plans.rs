@@ -15,6 +15,11 @@ const LOCKS: &str = include_str!("../src/locks/store.rs");
 const PASSKEYS: &str = include_str!("../src/passkeys/store.rs");
 const USER_IMPORTS: &str = include_str!("../src/user_imports/store.rs");
 const REVOCATIONS: &str = include_str!("../src/revocations/store.rs");
+const CHALLENGES: &str = include_str!("../src/auth/store/challenge.rs");
+const MFA: &str = include_str!("../src/mfa/store.rs");
+const MAILS: &str = include_str!("../src/mail/store.rs");
+const EMAIL_TOKENS: &str = include_str!("../src/emails/store.rs");
+const IDEMPOTENCY: &str = include_str!("../../shared/src/idempotency/store.rs");
 
 /// How plans may be made: a prepared statement that ran five times may get one plan
 /// for whatever it is asked.
@@ -60,6 +65,19 @@ const HISTORY: &str = "
     insert into auth.idempotency_keys (principal_id, method, request_id, request_digest, entity_id, created_at)
     select gen_random_uuid(), 'CreateApiKey', gen_random_uuid(), '', gen_random_uuid(),
         now() - random() * interval '25 hours' from generate_series(1, 20000);
+    insert into auth.login_challenges (challenge_hash, user_id, token_version, expires_at)
+    select sha256(user_id::text::bytea), user_id, 1, now() + random() * interval '61 minutes' - interval '1 minute'
+    from auth.users where kind = 'person';
+    insert into auth.totps (user_id, is_confirmed, mfa_secret_sealed, expires_at, created_at)
+    select user_id, false, '', now() + random() * interval '61 minutes' - interval '1 minute', now()
+    from auth.users where kind = 'person';
+    insert into auth.mails (mail_id, kind, user_id, created_at)
+    select gen_random_uuid(), 'password_changed', user_id, now() - random() * interval '31 days'
+    from auth.users where kind = 'person';
+    insert into auth.email_tokens (user_id, kind, mail_id, token_hash, email, token_version, expires_at)
+    select user_id, 'verify_email', gen_random_uuid(), sha256(user_id::text::bytea), email, 1,
+        now() + random() * interval '61 hours' - interval '1 hour'
+    from auth.users where kind = 'person';
     insert into auth.revocations (revocation_id, xact, kind, subject_id, expires_at)
     select gen_random_uuid(), n, 'session', gen_random_uuid(), now() + random() * interval '1 hour'
     from generate_series(1, 20000) n;
@@ -197,9 +215,15 @@ async fn housekeeping_reads_what_is_due_and_nothing_else() {
             "delete_expired_challenges",
             "now() - interval '1 hour'",
         ),
-        ("user_imports_created_idx", USER_IMPORTS, "delete_old", ""),
+        ("user_imports_created_idx", USER_IMPORTS, "delete_old", "now() - interval '25 hours'"),
+        ("idempotency_keys_created_idx", IDEMPOTENCY, "delete_old", "now() - interval '24 hours'"),
+        ("login_challenges_expires_idx", CHALLENGES, "delete_expired", "now()"),
+        ("totps_expires_idx", MFA, "delete_expired", "now()"),
+        ("mails_created_idx", MAILS, "delete_gone", CUTOFF),
+        ("email_tokens_expires_idx", EMAIL_TOKENS, "delete_expired", "now()"),
         ("revocations_expires_idx", REVOCATIONS, "delete_expired", "now()"),
     ] {
-        planner.reads(index, &BOTH[..1], statement(store, function), arguments).await;
+        let arguments = format!("{arguments}, 5000");
+        planner.reads(index, &BOTH[..1], statement(store, function), &arguments).await;
     }
 }

@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
+use chrono::{TimeDelta, Utc};
 use ihuman_proto::{
     auth::v1::{self as pb, RevocationKind as Kind},
     error::v1::ErrorReason as Reason,
 };
 use ihuman_shared::{
     access::Role,
-    testing::{Caller, reason, violations},
+    testing::{Caller, Credentials, reason, violations},
 };
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 use uuid::Uuid;
 
-use crate::support::Auth;
+use crate::support::{Auth, EMAIL, bearer};
 
 /// One watch and the last cursor that it heard.
 struct Watch {
@@ -27,6 +28,21 @@ impl Auth {
         let request = pb::WatchRevocationsRequest { cursor: cursor.to_owned() };
         let stream = self.revocations(caller).watch_revocations(request).await?.into_inner();
         Ok(Watch { stream, cursor: cursor.to_owned() })
+    }
+
+    /// Takes a scope from a key, or replaces its secret at once.
+    async fn change_key(&self, owner: &Caller, api_key_id: String, is_rotated: bool) {
+        let mut keys = self.api_keys(owner);
+        if is_rotated {
+            let request = pb::RotateApiKeyRequest { api_key_id, ..Default::default() };
+            keys.rotate_api_key(request).await.unwrap();
+            return;
+        }
+        let scopes = vec!["skills:read".to_owned()];
+        let api_key = Some(pb::ApiKey { id: api_key_id, scopes, ..Default::default() });
+        let update_mask = Some(prost_types::FieldMask { paths: vec!["scopes".to_owned()] });
+        let request = pb::UpdateApiKeyRequest { api_key, update_mask };
+        keys.update_api_key(request).await.unwrap();
     }
 
     /// Revokes a session that nobody uses.
@@ -154,7 +170,7 @@ async fn a_watch_ends_with_the_credential_that_it_was_allowed_with() {
     let auth = Auth::start().await;
     let admin = auth.credentials.person(Role::Admin).await;
     let watcher = auth.credentials.person(Role::Admin).await;
-    let key = auth.credentials.api_key(watcher.user_id, &["users:manage".to_owned()]).await;
+    let key = auth.credentials.api_key(watcher.user_id, &["revocations:read".to_owned()]).await;
     let mut by_session = auth.watch(&watcher, "").await.unwrap();
     let mut by_key = auth.watch(&key, "").await.unwrap();
     by_session.rest().await;
@@ -172,6 +188,115 @@ async fn a_watch_ends_with_the_credential_that_it_was_allowed_with() {
 
     assert_eq!(reason(&first), Reason::CredentialsRevoked);
     assert_eq!(reason(&second), Reason::CredentialsRevoked);
+}
+
+#[tokio::test]
+async fn a_watch_ends_when_its_key_is_narrowed_or_rotated() {
+    let auth = Auth::start().await;
+    let owner = auth.credentials.person(Role::Admin).await;
+    let scopes = ["revocations:read".to_owned(), "skills:read".to_owned()];
+    for is_rotated in [false, true] {
+        let key = auth.credentials.api_key(owner.user_id, &scopes).await;
+        let mut watch = auth.watch(&key, "").await.unwrap();
+        watch.rest().await;
+
+        let id = key.api_key_id.unwrap().to_string();
+        auth.change_key(&owner, id, is_rotated).await;
+
+        let ended = watch.next().await.unwrap_err();
+        assert_eq!(reason(&ended), Reason::CredentialsRevoked, "rotated: {is_rotated}");
+    }
+}
+
+#[tokio::test]
+async fn third_parties_hear_that_a_key_has_changed() {
+    let auth = Auth::start().await;
+    let admin = auth.credentials.person(Role::Admin).await;
+    let key = auth.credentials.api_key(admin.user_id, &["skills:*".to_owned()]).await;
+    let mut watch = auth.watch(&admin, "").await.unwrap();
+    watch.rest().await;
+
+    let id = key.api_key_id.unwrap().to_string();
+    auth.change_key(&admin, id.clone(), true).await;
+    let heard = watch.rest().await;
+
+    assert_eq!(heard.len(), 1);
+    assert_eq!((heard[0].kind(), &heard[0].subject_id), (Kind::ApiKeyChange, &id));
+    assert_eq!(heard[0].min_version, 0);
+}
+
+#[tokio::test]
+async fn who_may_hear_of_revocations_need_not_manage_users() {
+    let auth = Auth::start().await;
+    let admin = auth.credentials.person(Role::Admin).await;
+    let gateway = auth.credentials.service_account(Role::Service).await;
+    let scopes = ["revocations:read".to_owned()];
+    let key = auth.credentials.api_key(gateway.user_id, &scopes).await;
+    let manager = auth.credentials.api_key(admin.user_id, &["users:manage".to_owned()]).await;
+
+    let refused =
+        [auth.watch(&manager, "").await.err().unwrap(), auth.watch(&key, "").await.err().unwrap()];
+    let request = pb::SetUserPermissionsRequest {
+        user_id: gateway.user_id.to_string(),
+        permissions: scopes.to_vec(),
+    };
+    auth.users(&admin).set_user_permissions(request).await.unwrap();
+
+    assert!(refused.iter().all(|it| reason(it) == Reason::PermissionMissing));
+    let granted = async {
+        while let Err(status) = auth.watch(&key, "").await {
+            assert_eq!(reason(&status), Reason::PermissionMissing);
+        }
+    };
+    timeout(Duration::from_secs(1), granted).await.expect("granted within a second");
+    assert_eq!(auth.accepts(&key).await.unwrap().permissions, scopes);
+}
+
+#[tokio::test]
+async fn a_revocation_outlives_a_token_from_when_tokens_lasted_longer() {
+    let before = Auth::start_identity(&["--jwt-expires-in", "24h"]).await;
+    let (user, tokens) = before.person(EMAIL).await;
+    let caller = bearer(&user, &tokens);
+    let after = before.replica_configured(&[], &["--jwt-expires-in", "5m"]).await;
+    before.service.stop().await;
+
+    after.auth_as(&caller).logout(pb::LogoutRequest {}).await.unwrap();
+    after.sweep(TimeDelta::hours(23)).await;
+    let restarted = after.replica_configured(&[], &["--jwt-expires-in", "5m"]).await;
+
+    let refused = restarted.accepts(&caller).await.unwrap_err();
+    assert_eq!(reason(&refused), Reason::CredentialsRevoked);
+    after.sweep(TimeDelta::minutes(24 * 60 + 2)).await;
+    assert_eq!(after.scalar::<i64>("select count(*) from auth.revocations").await, 0);
+    // What nobody has issued for as long as it lasts is forgotten too.
+    after.sweep(TimeDelta::minutes(24 * 60 + 12)).await;
+    let lifetimes = "select count(*) from auth.access_lifetimes where kept_seconds > 3600";
+    assert_eq!(after.scalar::<i64>(lifetimes).await, 0);
+}
+
+#[tokio::test]
+async fn a_watch_by_a_credential_from_after_a_change_goes_on() {
+    let auth = Auth::start().await;
+    let changed = auth.credentials.person(Role::Admin).await;
+    let (user_id, session_id) = (changed.user_id, changed.session_id.unwrap());
+    let mut claims = Credentials::claims(user_id, session_id, Role::Admin, Utc::now());
+    claims.ver = 2;
+    let authorization = format!("Bearer {}", auth.credentials.sign(&claims));
+    let mut watch = auth.watch(&Caller { authorization, ..changed }, "").await.unwrap();
+    watch.rest().await;
+
+    // No replica has heard yet of the change that the token is from after.
+    auth.execute(
+        "insert into auth.revocations (revocation_id, kind, subject_id, token_version, expires_at)
+         values (gen_random_uuid(), 'user', $1, 2, now() + interval '1 hour')",
+        user_id,
+    )
+    .await;
+    let heard = watch.rest().await;
+
+    assert_eq!(heard.len(), 1);
+    let later = auth.revoke_a_session().await;
+    assert_eq!(watch.ids().await, [later.to_string()]);
 }
 
 #[tokio::test]

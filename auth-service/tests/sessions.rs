@@ -315,3 +315,21 @@ async fn who_manages_users_ends_every_session_of_an_account_but_no_key() {
     assert_eq!(record.new_values.unwrap()["revoked_sessions"], 2);
     auth.audited("/ihuman.auth.v1.SessionService/RevokeUserSessions").await.is_by(&manager);
 }
+
+#[tokio::test]
+async fn a_page_token_of_one_list_is_none_of_another() {
+    let auth = Auth::start().await;
+    let (user, tokens) = auth.person(EMAIL).await;
+    auth.login(EMAIL).await;
+    let caller = bearer(&user, &tokens);
+    let page_token = list(&auth, &caller, 1, "").await.next_page_token;
+    assert!(!page_token.is_empty());
+
+    let request = pb::ListPasskeysRequest { page_token: page_token.clone(), page_size: 1 };
+    let passkeys = auth.passkeys(&caller).list_passkeys(request).await.unwrap_err();
+    let request = pb::ListSettingsRequest { page_token, page_size: 1 };
+    let settings = auth.settings(&caller).list_settings(request).await.unwrap_err();
+
+    assert_eq!(violations(&passkeys), ["page_token"]);
+    assert_eq!(violations(&settings), ["page_token"]);
+}

@@ -14,7 +14,7 @@ use crate::support::{Auth, EMAIL, bearer};
 const SECRET: &str = "a shared secret of more than 32 bytes";
 
 impl Auth {
-    async fn key_set(&self) -> Vec<pb::JsonWebKey> {
+    pub(crate) async fn key_set(&self) -> Vec<pb::JsonWebKey> {
         let mut client = self.signing_keys();
         let response = client.get_json_web_key_set(pb::GetJsonWebKeySetRequest {}).await;
         response.unwrap().into_inner().keys

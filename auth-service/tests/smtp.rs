@@ -27,6 +27,8 @@ pub(crate) enum Deed {
     Refuse(&'static str),
     /// It is taken, and the connection ends before the sender hears so.
     TakeAndHangUp,
+    /// It is taken, after a while.
+    TakeAfter(Duration),
     /// Nothing is answered any more.
     FallSilent,
 }
@@ -255,7 +257,10 @@ where
             "RCPT" => match deed {
                 Deed::Refuse(answer) => answer,
                 Deed::FallSilent => std::future::pending().await,
-                Deed::Take | Deed::TakeAndHangUp => {
+                Deed::Take | Deed::TakeAndHangUp | Deed::TakeAfter(_) => {
+                    if let Deed::TakeAfter(wait) = deed {
+                        tokio::time::sleep(wait).await;
+                    }
                     to.push(rest.to_owned());
                     "250 ok"
                 }

@@ -8,7 +8,9 @@ use ihuman_proto::{
     access::v1::Role as PbRole,
     auth::v1::{
         self as auth, api_key_service_client::ApiKeyServiceClient,
-        auth_service_client::AuthServiceClient, user_service_client::UserServiceClient,
+        auth_service_client::AuthServiceClient,
+        signing_key_service_client::SigningKeyServiceClient,
+        user_service_client::UserServiceClient,
     },
     catalog::v1::{self as pb, ListSkillsRequest, skill_service_client::SkillServiceClient},
     error::v1::ErrorReason as Reason,
@@ -52,11 +54,14 @@ impl Pair {
 
     /// A developer who registered and logged in.
     async fn developer(&self) -> Caller {
+        self.developer_of(&format!("{}@example.com", Uuid::now_v7())).await
+    }
+
+    async fn developer_of(&self, email: &str) -> Caller {
         let mut client = AuthServiceClient::new(self.auth.channel.clone());
-        let email = format!("{}@example.com", Uuid::now_v7());
         let registered = client
             .register(auth::RegisterRequest {
-                email: email.clone(),
+                email: email.to_owned(),
                 password: PASSWORD.to_owned(),
                 display_name: "Dev".to_owned(),
                 request_id: String::new(),
@@ -70,14 +75,20 @@ impl Pair {
             .execute(&self.catalog.database.superuser)
             .await
             .unwrap();
+        self.log_in(email).await
+    }
+
+    async fn log_in(&self, email: &str) -> Caller {
         let login = auth::LoginRequest {
-            email,
+            email: email.to_owned(),
             password: PASSWORD.to_owned(),
             ..auth::LoginRequest::default()
         };
-        let tokens = client.login(login).await.unwrap().into_inner().tokens.unwrap();
+        let mut client = AuthServiceClient::new(self.auth.channel.clone());
+        let login = client.login(login).await.unwrap().into_inner();
+        let tokens = login.tokens.unwrap();
         Caller {
-            user_id,
+            user_id: login.user.unwrap().id.parse().unwrap(),
             session_id: Some(tokens.session_id.parse().unwrap()),
             api_key_id: None,
             authorization: format!("Bearer {}", tokens.access_token),
@@ -272,4 +283,62 @@ async fn narrowing_and_rotating_a_key_reaches_the_other_service_within_a_second(
     while pair.works_at_the_catalog(&key).await != Err(Reason::CredentialsExpired) {
         assert!(since.elapsed() < WITHIN, "the old secret is still known");
     }
+}
+
+#[tokio::test]
+async fn a_watch_ends_when_its_key_is_narrowed_or_rotated() {
+    let pair = Pair::start().await;
+    let owner = pair.developer().await;
+    let mut keys = ApiKeyServiceClient::with_interceptor(pair.auth.channel.clone(), owner.clone());
+    let mut watches = Vec::new();
+    for _ in 0..2 {
+        let scopes = ["skills:*".to_owned(), "executions:*".to_owned()];
+        let key = pair.catalog.credentials.api_key(owner.user_id, &scopes).await;
+        let (id, mut executions) = pair.execution_of(&key).await;
+        let mut watched = watch(&mut executions, &id, 0).await.unwrap();
+        snapshot(&mut watched).await;
+        watches.push((key.api_key_id.unwrap().to_string(), watched));
+    }
+
+    let narrow = auth::UpdateApiKeyRequest {
+        api_key: Some(auth::ApiKey {
+            id: watches[0].0.clone(),
+            scopes: vec!["skills:read".to_owned()],
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["scopes".to_owned()] }),
+    };
+    keys.update_api_key(narrow).await.unwrap();
+    let api_key_id = watches[1].0.clone();
+    let rotate = auth::RotateApiKeyRequest { api_key_id, ..Default::default() };
+    keys.rotate_api_key(rotate).await.unwrap();
+
+    for (_, watched) in &mut watches {
+        let ended = timeout(WITHIN, watched.message()).await.unwrap().unwrap_err();
+        assert_eq!(reason(&ended), Reason::CredentialsRevoked);
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_signing_key_is_dead_at_the_other_service_within_a_second_and_the_next_is_known()
+{
+    let pair = Pair::start().await;
+    let caller = pair.developer_of("ann@example.com").await;
+    let (id, mut executions) = pair.execution_of(&caller).await;
+    let mut watched = watch(&mut executions, &id, 0).await.unwrap();
+    snapshot(&mut watched).await;
+    let admin = pair.catalog.credentials.person(Role::Admin).await;
+    let mut keys = SigningKeyServiceClient::with_interceptor(pair.auth.channel.clone(), admin);
+    let listed = keys.list_signing_keys(auth::ListSigningKeysRequest {}).await.unwrap();
+    let listed = listed.into_inner().signing_keys.into_iter();
+    let mut active = listed.filter(|it| it.state() == auth::SigningKeyState::Active);
+
+    let request = auth::RevokeSigningKeyRequest { kid: active.next().unwrap().kid };
+    keys.revoke_signing_key(request).await.unwrap();
+
+    let ended = timeout(WITHIN, watched.message()).await.unwrap().unwrap_err();
+    assert_eq!(reason(&ended), Reason::CredentialsRevoked);
+    assert!(pair.dead_after(&caller).await < WITHIN);
+    let again = pair.log_in("ann@example.com").await;
+    assert_eq!(pair.works_at_the_catalog(&again).await, Ok(()));
 }

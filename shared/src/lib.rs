@@ -15,6 +15,7 @@ pub mod platform;
 pub mod probe;
 pub mod server;
 pub mod service;
+pub mod tasks;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;

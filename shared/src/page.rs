@@ -26,18 +26,24 @@ pub struct Page<C> {
 }
 
 impl<C: Serialize + DeserializeOwned> Page<C> {
-    /// The page that a request asks for. `filter` is what else it asks for: a
-    /// token goes on with the list that it came from and no other.
+    /// The page that a request asks for. `list` is the name of the RPC, and `filter` is
+    /// what else is asked for: a token goes on with the list that it came from and no
+    /// other.
     ///
     /// # Errors
     /// `InvalidFields` for a negative size, and for a token that is not this list's.
-    pub fn parse(size: i32, token: &str, filter: &impl Serialize) -> Result<Self> {
+    pub fn parse(
+        list: &'static str,
+        size: i32,
+        token: &str,
+        filter: &impl Serialize,
+    ) -> Result<Self> {
         let size = match size {
             0 => SIZE_DEFAULT,
             1.. => size.min(SIZE_MAX),
             _ => return Err(Error::invalid("page_size", "must not be negative")),
         };
-        let filter = fingerprint(filter)?;
+        let filter = fingerprint(&(list, filter))?;
         let after = match token {
             "" => None,
             _ => Some(decode(token, &filter).ok_or_else(|| {
@@ -115,7 +121,7 @@ mod tests {
         let items: Vec<u32> = (0..120).collect();
         let (mut token, mut seen) = (String::new(), Vec::new());
         loop {
-            let page = Page::<u32>::parse(50, &token, &"all").unwrap();
+            let page = Page::<u32>::parse("List", 50, &token, &"all").unwrap();
             let rest = items.iter().filter(|it| page.after.is_none_or(|after| **it > after));
             let rows = rest.take(page.limit() as usize).copied().collect();
             let (rows, next) = page.cut(rows, |it| *it).unwrap();
@@ -131,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_page_of_long_items_is_shorter_and_never_empty() {
-        let page = Page::<usize>::parse(10, "", &"all").unwrap();
+        let page = Page::<usize>::parse("List", 10, "", &"all").unwrap();
 
         let (short, token) = page.cut_to_fit(vec![400_000; 5], |it| *it, |it| *it).unwrap();
         assert_eq!((short.len(), token.is_empty()), (2, false));
@@ -143,18 +149,19 @@ mod tests {
 
     #[test]
     fn a_token_of_another_list_is_refused() {
-        let page = Page::<u32>::parse(1, "", &"one").unwrap();
+        let page = Page::<u32>::parse("List", 1, "", &"one").unwrap();
         let (_, token) = page.cut(vec![1, 2], |it| *it).unwrap();
 
-        assert!(Page::<u32>::parse(1, &token, &"one").is_ok());
-        assert!(Page::<u32>::parse(1, &token, &"two").is_err());
+        assert!(Page::<u32>::parse("List", 1, &token, &"one").is_ok());
+        assert!(Page::<u32>::parse("List", 1, &token, &"two").is_err());
+        assert!(Page::<u32>::parse("Other", 1, &token, &"one").is_err());
     }
 
     proptest! {
         #[test]
         fn no_token_makes_it_panic(token in ".{0,80}", bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let _ = Page::<u32>::parse(1, &token, &"");
-            let _ = Page::<(String, u32)>::parse(1, &BASE64.encode(bytes), &"");
+            let _ = Page::<u32>::parse("List", 1, &token, &"");
+            let _ = Page::<(String, u32)>::parse("List", 1, &BASE64.encode(bytes), &"");
         }
     }
 }

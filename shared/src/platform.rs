@@ -6,7 +6,7 @@ use sqlx::{Connection as _, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::{
     net::TcpListener,
     sync::watch,
-    time::{interval, timeout},
+    time::{interval, sleep, timeout},
 };
 
 use crate::{
@@ -17,12 +17,15 @@ use crate::{
     database::DatabaseConfig,
     notifications::Notifications,
     server::{self, Readiness, ServerConfig, Shutdown, Stack},
+    tasks::Tasks,
 };
 
 /// How often the database is asked whether it is there.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// How long it may take to answer: as long as requests wait for a connection.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+/// How much later than the server the tasks beside it are given up.
+const OVERDUE_BY: Duration = Duration::from_millis(500);
 
 /// What both services are configured with.
 #[derive(clap::Args, Clone)]
@@ -69,6 +72,8 @@ pub struct Platform {
     pub limiter: RateLimit,
     /// Tells that the service is stopping.
     pub shutdown: Shutdown,
+    /// What goes on beside the requests, and may end when the service stops.
+    pub tasks: Tasks,
     config: PlatformConfig,
 }
 
@@ -93,7 +98,17 @@ impl Platform {
             Authenticator::new(&config.tokens, &master_key, revocations, clock.clone(), db.clone())
                 .await?;
         let limiter = RateLimit::new(config.rate_limit, db.clone());
-        Ok(Self { db, clock, notifications, master_key, authenticator, limiter, shutdown, config })
+        Ok(Self {
+            db,
+            clock,
+            notifications,
+            master_key,
+            authenticator,
+            limiter,
+            shutdown,
+            tasks: Tasks::default(),
+            config,
+        })
     }
 
     /// How tokens are made and checked.
@@ -106,7 +121,8 @@ impl Platform {
         &self.config.rate_limit
     }
 
-    /// Serves `stack` behind the access rules of `package` until told to stop.
+    /// Serves `stack` behind the access rules of `package` until told to stop; then lets
+    /// what runs beside it end too, within the same `shutdown_timeout`.
     ///
     /// # Errors
     /// When an RPC declares no rule, or the server can't be set up.
@@ -128,11 +144,29 @@ impl Platform {
             .gate(gate)
             .readiness(watch_database(self.db.connect_options()))
             .trusted_proxies(self.config.trusted_proxies.clone());
-        let served =
-            server::serve(&self.config.server, listener, stack, self.shutdown.clone()).await;
+        let config = &self.config.server;
+        let ending = async {
+            server::serve(config, listener, stack, self.shutdown.clone()).await?;
+            self.tasks.ended().await;
+            Ok(())
+        };
+        let served = tokio::select! {
+            served = ending => served,
+            () = overdue(&self.shutdown, config.shutdown_timeout) => {
+                tracing::warn!("stopped with tasks still running");
+                Ok(())
+            }
+        };
         self.authenticator.write_uses().await;
         served
     }
+}
+
+/// Returns when a stop has taken as long as it may, and the moment that the server needs
+/// to notice that as well.
+async fn overdue(shutdown: &Shutdown, shutdown_timeout: Duration) {
+    shutdown.begun().await;
+    sleep(shutdown_timeout + OVERDUE_BY).await;
 }
 
 /// Whether the database answers, until nobody wants to know. Asked by a connection of

@@ -75,7 +75,8 @@ pub(crate) async fn update(
     }
 
     let version = store::update(&mut tx, api_key_id, new.mutable()).await?;
-    revocations::insert(&mut tx, context, Revoked::ApiKeyBefore { api_key_id, version }).await?;
+    let revoked = [Revoked::ApiKeyBefore { api_key_id, version }];
+    revocations::insert(&mut tx, context, &revoked).await?;
     let change = Change::changed(
         "api_key.update",
         "api_key",
@@ -114,7 +115,8 @@ pub(crate) async fn rotate(
     let hash = context.api_keys.hash(&credential);
     let version =
         store::rotate(&mut tx, api_key_id, &hash, previous_expires_at, expires_at).await?;
-    revocations::insert(&mut tx, context, Revoked::ApiKeyBefore { api_key_id, version }).await?;
+    let revoked = [Revoked::ApiKeyBefore { api_key_id, version }];
+    revocations::insert(&mut tx, context, &revoked).await?;
     let before = json!({"expire_time": old.expires_at});
     let new = json!({
         "previous_secret_expire_time": previous_expires_at,

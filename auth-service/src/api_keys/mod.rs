@@ -201,7 +201,7 @@ pub(crate) async fn revoke(
         return Ok(api_key);
     }
     store::revoke(&mut tx, api_key_id, context.now()).await?;
-    revocations::insert(&mut tx, context, Revoked::ApiKey(api_key_id)).await?;
+    revocations::insert(&mut tx, context, &[Revoked::ApiKey(api_key_id)]).await?;
     let api_key = present(&mut tx, api_key_id).await?;
     let (old, new) = (json!({"revoke_time": null}), json!({"revoke_time": api_key.revoked_at}));
     let change = Change::changed("api_key.revoke", "api_key", api_key_id, old, new);

@@ -244,7 +244,7 @@ fn wish(
     let within = fields.take(expiring_within(request.expiring_within));
     // The token of a page belongs to what is listed.
     let of = (owner.flatten().unwrap_or(caller.user_id), within.flatten());
-    let page = fields.take(Page::parse(request.page_size, &request.page_token, &of));
+    let page = fields.take(Page::parse("ListApiKeys", request.page_size, &request.page_token, &of));
     fields.finish((|| Some((owner?, within?, page?)))())
 }
 

@@ -190,7 +190,7 @@ fn record_failure(
         return;
     }
     let actor = user_id.map_or_else(|| Actor::nobody(origin), |it| Actor::user(it, origin));
-    tokio::spawn(async move {
+    context.tasks.spawn(async move {
         let recorded = async {
             let mut tx = db.begin().await?;
             if user_id.is_some() {

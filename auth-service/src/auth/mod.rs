@@ -121,7 +121,7 @@ pub(crate) async fn change_password(
     let token_version = updated.ok_or(Error::Conflict)?;
     counted.succeed(&mut tx).await?;
     let sessions = sessions::store::revoke_all(&mut tx, user_id, context.now()).await?;
-    revocations::insert(&mut tx, context, Revoked::User { user_id, token_version }).await?;
+    revocations::insert(&mut tx, context, &[Revoked::User { user_id, token_version }]).await?;
     mail::post(&mut tx, context, mail::Kind::PasswordChanged, user_id, None).await?;
     let new = json!({"revoked_sessions": sessions});
     let change = Change::created("user.change_password", "user", user_id, new);

@@ -275,7 +275,7 @@ fn active(proof: &Proof) -> pb::VerifyTokenResponse {
         Credential::Session { session_id, expires_at, .. } => {
             (Some(session_id), None, Some(expires_at))
         }
-        Credential::ApiKey { api_key_id, expires_at } => (None, Some(api_key_id), expires_at),
+        Credential::ApiKey { api_key_id, expires_at, .. } => (None, Some(api_key_id), expires_at),
     };
     pb::VerifyTokenResponse {
         active: true,

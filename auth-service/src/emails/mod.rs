@@ -186,6 +186,10 @@ pub(crate) async fn confirm_change(
 }
 
 /// Forgets tokens that are of no use any more; returns how many.
-pub(crate) async fn forget_old(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<u64> {
-    store::delete_expired(conn, now - KEPT_FOR).await
+pub(crate) async fn forget_old(
+    conn: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64> {
+    store::delete_expired(conn, now - KEPT_FOR, limit).await
 }

@@ -100,8 +100,18 @@ pub(crate) async fn update_used(
 }
 
 /// Deletes those that expired before `before`.
-pub(crate) async fn delete_expired(conn: &mut PgConnection, before: DateTime<Utc>) -> Result<u64> {
-    let deleted = sqlx::query!("delete from email_tokens where expires_at < $1", before);
+pub(crate) async fn delete_expired(
+    conn: &mut PgConnection,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "delete from email_tokens
+         where expires_at < $1 and ctid = any(array(
+             select ctid from email_tokens where expires_at < $1 limit $2))",
+        before,
+        limit,
+    );
     Ok(deleted.execute(conn).await?.rows_affected())
 }
 

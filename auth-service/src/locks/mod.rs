@@ -285,6 +285,10 @@ pub(crate) async fn unlock(context: &Context, caller: &Principal, user_id: Uuid)
 }
 
 /// Forgets counts that did not grow for 30 days; returns how many.
-pub(crate) async fn forget_old(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<u64> {
-    store::delete_forgotten(conn, now - rule::KEPT_FOR).await
+pub(crate) async fn forget_old(
+    conn: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64> {
+    store::delete_forgotten(conn, now - rule::KEPT_FOR, limit).await
 }

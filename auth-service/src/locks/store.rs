@@ -180,7 +180,14 @@ pub(crate) async fn delete_of_user_kind(
 pub(crate) async fn delete_forgotten(
     conn: &mut PgConnection,
     before: DateTime<Utc>,
+    limit: i64,
 ) -> Result<u64> {
-    let deleted = sqlx::query!("delete from locks where failed_at < $1", before);
+    let deleted = sqlx::query!(
+        "delete from locks
+         where failed_at < $1 and ctid = any(array(
+             select ctid from locks where failed_at < $1 limit $2))",
+        before,
+        limit,
+    );
     Ok(deleted.execute(conn).await?.rows_affected())
 }

@@ -155,6 +155,10 @@ pub(crate) async fn ask(
 }
 
 /// Forgets mails that are gone; returns how many.
-pub(crate) async fn forget_old(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<u64> {
-    store::delete_gone(conn, now - KEPT_FOR).await
+pub(crate) async fn forget_old(
+    conn: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64> {
+    store::delete_gone(conn, now - KEPT_FOR, limit).await
 }

@@ -3,7 +3,8 @@
 //! A mail is leased, written, sent and marked, each by itself, and no transaction or
 //! connection to the database is held while a mail server is talked to. Who stops in
 //! between leaves a lease that ends: the mail is sent again, with the same token and
-//! the same message id. So a mail arrives at least once, and seldom twice.
+//! the same message id. So a mail arrives at least once, and seldom twice. A service that
+//! stops leases no more, and finishes what it is at.
 
 use std::{sync::Arc, time::Duration};
 
@@ -41,27 +42,29 @@ const WAITS: [TimeDelta; 8] = [
 /// How old a mail gets before it is given up.
 const AGE_MAX: TimeDelta = TimeDelta::hours(24);
 
-/// Sends until the service stops, if mail is on. What is being sent then is sent again
-/// by the next to start.
+/// Sends until the service stops, if mail is on. What is being sent then is finished, as
+/// far as there is time; the rest is sent by others when its lease ends.
 pub(crate) fn start(platform: &Platform, context: &Arc<Context>) {
     if context.mailer.office.is_none() {
         return;
     }
-    let (platform, context) = (platform.clone(), Arc::clone(context));
-    tokio::spawn(async move {
-        let mut hints = platform.notifications.subscribe(Channel::Mails);
+    let (shutdown, context) = (platform.shutdown.clone(), Arc::clone(context));
+    let mut hints = platform.notifications.subscribe(Channel::Mails);
+    context.tasks.clone().spawn(async move {
         let mut sending = JoinSet::new();
         loop {
             if let Err(error) = begin(&context, &mut sending).await {
                 tracing::warn!(%error, "can't look for mails to send");
             }
             tokio::select! {
-                () = platform.shutdown.begun() => return,
+                biased;
+                () = shutdown.begun() => break,
                 () = hints.next_batch() => {}
                 Some(_) = sending.join_next() => {}
                 () = sleep(EVERY) => {}
             }
         }
+        while sending.join_next().await.is_some() {}
     });
 }
 

@@ -226,9 +226,18 @@ pub(crate) async fn delete(conn: &mut PgConnection, mail_id: Uuid) -> Result<()>
 }
 
 /// Deletes those that were made before `before` and are gone.
-pub(crate) async fn delete_gone(conn: &mut PgConnection, before: DateTime<Utc>) -> Result<u64> {
-    let deleted =
-        sqlx::query!("delete from mails where created_at < $1 and next_attempt_at is null", before);
+pub(crate) async fn delete_gone(
+    conn: &mut PgConnection,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "delete from mails
+         where created_at < $1 and next_attempt_at is null and ctid = any(array(
+             select ctid from mails where created_at < $1 and next_attempt_at is null limit $2))",
+        before,
+        limit,
+    );
     Ok(deleted.execute(conn).await?.rows_affected())
 }
 

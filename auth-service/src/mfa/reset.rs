@@ -43,7 +43,7 @@ pub(crate) async fn reset(context: &Context, caller: &Principal, user_id: Uuid) 
     let ended_password = before.password_is_short;
     let token_version = take_away(&mut tx, user_id).await?;
     let revoked_sessions = sessions::store::revoke_all(&mut tx, user_id, context.now()).await?;
-    revocations::insert(&mut tx, context, Revoked::User { user_id, token_version }).await?;
+    revocations::insert(&mut tx, context, &[Revoked::User { user_id, token_version }]).await?;
     let old = json!({"factors": before.factors(), "mfa_enabled": true});
     let new = json!({
         "factors": [],

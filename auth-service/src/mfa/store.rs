@@ -210,8 +210,17 @@ pub(crate) async fn delete_recovery_codes(conn: &mut PgConnection, user_id: Uuid
 }
 
 /// Deletes secrets that can't be confirmed any more.
-pub(crate) async fn delete_expired(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<u64> {
-    let deleted =
-        sqlx::query!("delete from totps where not is_confirmed and expires_at <= $1", now);
+pub(crate) async fn delete_expired(
+    conn: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "delete from totps
+         where not is_confirmed and expires_at <= $1 and ctid = any(array(
+             select ctid from totps where not is_confirmed and expires_at <= $1 limit $2))",
+        now,
+        limit,
+    );
     Ok(deleted.execute(conn).await?.rows_affected())
 }

@@ -114,8 +114,12 @@ pub(crate) async fn delete(context: &Context, caller: &Principal, passkey_id: Uu
 }
 
 /// Forgets answered challenges that nobody would accept any more; returns how many.
-pub(crate) async fn forget_old(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<u64> {
-    store::delete_expired_challenges(conn, now - REMEMBERED_FOR).await
+pub(crate) async fn forget_old(
+    conn: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64> {
+    store::delete_expired_challenges(conn, now - REMEMBERED_FOR, limit).await
 }
 
 /// A passkey that is not the caller's is not there.

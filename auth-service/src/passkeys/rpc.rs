@@ -73,7 +73,8 @@ impl PasskeyService for Passkeys {
     ) -> Result<Response<pb::ListPasskeysResponse>, Status> {
         let caller = Principal::of(&request)?;
         let request = request.into_inner();
-        let page = Page::parse(request.page_size, &request.page_token, &caller.user_id)?;
+        let page =
+            Page::parse("ListPasskeys", request.page_size, &request.page_token, &caller.user_id)?;
 
         let (passkeys, next_page_token) = super::list(&self.0, &caller, page).await?;
 

@@ -188,7 +188,14 @@ pub(crate) async fn is_used_challenge(conn: &mut PgConnection, nonce: &[u8]) -> 
 pub(crate) async fn delete_expired_challenges(
     conn: &mut PgConnection,
     before: DateTime<Utc>,
+    limit: i64,
 ) -> Result<u64> {
-    let deleted = sqlx::query!("delete from used_passkey_challenges where expires_at < $1", before);
+    let deleted = sqlx::query!(
+        "delete from used_passkey_challenges
+         where expires_at < $1 and ctid = any(array(
+             select ctid from used_passkey_challenges where expires_at < $1 limit $2))",
+        before,
+        limit,
+    );
     Ok(deleted.execute(conn).await?.rows_affected())
 }

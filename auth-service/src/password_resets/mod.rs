@@ -57,7 +57,6 @@ pub(crate) async fn reset(
     // The second factor is gone since it was looked at.
     let token_version = reset.ok_or(Error::Conflict)?;
     let sessions = sessions::store::revoke_all(&mut tx, user_id, now).await?;
-    revocations::insert(&mut tx, context, Revoked::User { user_id, token_version }).await?;
     let locks = locks::store::delete_of_user_kind(&mut tx, user_id, locks::Kind::Password).await?;
     mail::post(&mut tx, context, mail::Kind::PasswordChanged, user_id, None).await?;
     let api_keys = match user.email_verified_at {
@@ -66,9 +65,9 @@ pub(crate) async fn reset(
         // left a key to come back with.
         None => api_keys::store::revoke_all(&mut tx, user_id, now).await?,
     };
-    for api_key_id in &api_keys {
-        revocations::insert(&mut tx, context, Revoked::ApiKey(*api_key_id)).await?;
-    }
+    let mut revoked = vec![Revoked::User { user_id, token_version }];
+    revoked.extend(api_keys.iter().copied().map(Revoked::ApiKey));
+    revocations::insert(&mut tx, context, &revoked).await?;
     let new = json!({
         "revoked_sessions": sessions,
         "revoked_api_keys": api_keys,

@@ -11,7 +11,7 @@ use ihuman_shared::{access::Principal, parse, platform::Platform, server::Limite
 use tonic::{Request, Response, Status};
 
 use super::{
-    Revocation,
+    Kind, Revocation,
     cursor::Cursor,
     watch::{Source, Update},
 };
@@ -56,16 +56,19 @@ impl From<Update> for pb::WatchRevocationsResponse {
 
 impl From<Revocation> for pb::Revocation {
     fn from(revocation: Revocation) -> Self {
-        let kind = match revocation.kind.as_str() {
-            "session" => pb::RevocationKind::Session,
-            "user" => pb::RevocationKind::User,
-            "api_key" => pb::RevocationKind::ApiKey,
-            _ => pb::RevocationKind::Unspecified,
+        let kind = match revocation.kind {
+            Kind::Session => pb::RevocationKind::Session,
+            Kind::User => pb::RevocationKind::User,
+            Kind::ApiKey => pb::RevocationKind::ApiKey,
+            Kind::ApiKeyChange => pb::RevocationKind::ApiKeyChange,
+            Kind::SigningKey => pb::RevocationKind::SigningKey,
         };
+        // Nobody but us knows the version of an API key.
+        let min_version = revocation.token_version.filter(|_| revocation.kind == Kind::User);
         pb::Revocation {
             kind: kind as i32,
             subject_id: revocation.subject_id.to_string(),
-            min_version: revocation.token_version.unwrap_or_default(),
+            min_version: min_version.unwrap_or_default(),
             expire_time: Some(parse::timestamp(revocation.expires_at)),
         }
     }

@@ -1,18 +1,21 @@
-//! The `revocations` table, and the rest of what housekeeping deletes.
+//! The tables `revocations` and `access_lifetimes`.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use ihuman_shared::Result;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// The number of the advisory lock of housekeeping.
-const HOUSEKEEPING_LOCK: i64 = 0x6968_756d_6873;
+use super::Revoked;
 
-pub(crate) struct NewRevocation {
-    pub(crate) kind: &'static str,
-    pub(crate) subject_id: Uuid,
-    pub(crate) token_version: Option<i64>,
-    pub(crate) expires_at: DateTime<Utc>,
+/// What a revocation is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub(crate) enum Kind {
+    Session,
+    User,
+    ApiKey,
+    ApiKeyChange,
+    SigningKey,
 }
 
 /// Where a revocation is in the order of the table.
@@ -25,7 +28,7 @@ pub(crate) struct Place {
 #[derive(Clone, Debug)]
 pub(crate) struct Revocation {
     pub(crate) place: Place,
-    pub(crate) kind: String,
+    pub(crate) kind: Kind,
     pub(crate) subject_id: Uuid,
     pub(crate) token_version: Option<i64>,
     pub(crate) expires_at: DateTime<Utc>,
@@ -49,14 +52,12 @@ pub(crate) async fn list(
     limit: i64,
 ) -> Result<Vec<Revocation>> {
     let rows = sqlx::query!(
-        "select xact, revocation_id, kind, subject_id, token_version, expires_at
-         from revocations
-         where xact >= $1 and expires_at > $2
-             -- A change of a key's terms tells replicas to look again, and revokes nothing.
-             and kind <> 'api_key_change'
-             and ($3::bigint is null or (xact, revocation_id) > ($3, $4::uuid))
-         order by xact, revocation_id
-         limit $5",
+        r#"select xact, revocation_id, kind as "kind: Kind", subject_id, token_version, expires_at
+           from revocations
+           where xact >= $1 and expires_at > $2
+               and ($3::bigint is null or (xact, revocation_id) > ($3, $4::uuid))
+           order by xact, revocation_id
+           limit $5"#,
         from_xact,
         now,
         after.map(|it| it.xact),
@@ -75,56 +76,97 @@ pub(crate) async fn list(
     Ok(rows.collect())
 }
 
-pub(crate) async fn insert(conn: &mut PgConnection, new: NewRevocation) -> Result<()> {
+/// Each lives until the time at its place at the least, and longer if there may be tokens,
+/// issued until `now`, that do.
+pub(crate) async fn insert(
+    conn: &mut PgConnection,
+    revoked: &[Revoked],
+    expires_at: &[DateTime<Utc>],
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let revocation_ids: Vec<Uuid> = revoked.iter().map(|_| Uuid::now_v7()).collect();
+    let kinds: Vec<Kind> = revoked.iter().map(|it| it.kind()).collect();
+    let subject_ids: Vec<Uuid> = revoked.iter().map(|it| it.subject_id()).collect();
+    let versions: Vec<Option<i64>> = revoked.iter().map(|it| it.version()).collect();
     sqlx::query!(
         "insert into revocations (revocation_id, kind, subject_id, token_version, expires_at)
-         values ($1, $2, $3, $4, $5)",
-        Uuid::now_v7(),
-        new.kind,
-        new.subject_id,
-        new.token_version,
-        new.expires_at,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-pub(crate) async fn insert_sessions(
-    conn: &mut PgConnection,
-    session_ids: &[Uuid],
-    expires_at: DateTime<Utc>,
-) -> Result<()> {
-    let revocation_ids: Vec<Uuid> = session_ids.iter().map(|_| Uuid::now_v7()).collect();
-    sqlx::query!(
-        "insert into revocations (revocation_id, kind, subject_id, expires_at)
-         select revocation_id, 'session', session_id, $3
-         from unnest($1::uuid[], $2::uuid[]) as it (revocation_id, session_id)",
+         select revocation_id, kind, subject_id, token_version, greatest(expires_at, (
+             select max(least(issued_until, $6) + make_interval(secs => kept_seconds))
+             from access_lifetimes))
+         from unnest($1::uuid[], $2::text[], $3::uuid[], $4::bigint[], $5::timestamptz[])
+             as it (revocation_id, kind, subject_id, token_version, expires_at)",
         &revocation_ids,
-        session_ids,
+        &kinds as &[Kind],
+        &subject_ids,
+        &versions as &[Option<i64>],
         expires_at,
+        now,
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Whether this transaction is the only one that cleans up.
-pub(crate) async fn try_lock_housekeeping(conn: &mut PgConnection) -> Result<bool> {
-    let locked = sqlx::query_scalar!(
-        r#"select pg_try_advisory_xact_lock($1) as "locked!""#,
-        HOUSEKEEPING_LOCK
+/// Whether there is one of this kind of this subject that lives at `now`.
+pub(crate) async fn exists(
+    conn: &mut PgConnection,
+    kind: Kind,
+    subject_id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let exists = sqlx::query_scalar!(
+        r#"select exists (
+               select from revocations where kind = $1 and subject_id = $2 and expires_at > $3
+           ) as "exists!""#,
+        kind as Kind,
+        subject_id,
+        now,
     );
-    Ok(locked.fetch_one(conn).await?)
+    Ok(exists.fetch_one(conn).await?)
 }
 
-pub(crate) async fn delete_expired(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<u64> {
-    let deleted = sqlx::query!("delete from revocations where expires_at <= $1", now);
+pub(crate) async fn delete_expired(
+    conn: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "delete from revocations
+         where expires_at <= $1 and ctid = any(array(
+             select ctid from revocations where expires_at <= $1 limit $2))",
+        now,
+        limit,
+    );
     Ok(deleted.execute(conn).await?.rows_affected())
 }
 
-/// What subjects were granted in windows that have ended, by the database's clock.
-pub(crate) async fn delete_ended_rate_limits(conn: &mut PgConnection) -> Result<u64> {
-    let deleted = sqlx::query!("delete from rate_limits where ends_at <= now()");
+/// Says that tokens may be issued until `issued_until` that concern us for `kept_for`.
+pub(crate) async fn upsert_lifetime(
+    conn: &mut PgConnection,
+    kept_for: TimeDelta,
+    issued_until: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query!(
+        "insert into access_lifetimes as it (kept_seconds, issued_until) values ($1, $2)
+         on conflict (kept_seconds) do update
+         set issued_until = greatest(it.issued_until, excluded.issued_until)",
+        kept_for.num_seconds() as f64,
+        issued_until,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Deletes those whose last token has expired.
+pub(crate) async fn delete_ended_lifetimes(
+    conn: &mut PgConnection,
+    now: DateTime<Utc>,
+) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "delete from access_lifetimes
+         where issued_until + make_interval(secs => kept_seconds) <= $1",
+        now,
+    );
     Ok(deleted.execute(conn).await?.rows_affected())
 }

@@ -6,16 +6,10 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
 use futures_util::{Stream, stream};
 use ihuman_shared::{
-    Error, Result,
-    access::{Credential, Principal},
-    clock::Clock,
-    credentials::Revocations,
-    error::Reason,
-    platform::Platform,
-    server::Shutdown,
+    Error, Result, access::Principal, clock::Clock, credentials::Revocations, error::Reason,
+    platform::Platform, server::Shutdown,
 };
 use sqlx::PgPool;
 use tokio::{
@@ -61,7 +55,7 @@ pub(super) struct Update {
 /// One watch, between two updates.
 struct Watch {
     source: Source,
-    caller: Watcher,
+    caller: Principal,
     news: watch::Receiver<u64>,
     /// Everything below has been sent.
     cursor: Cursor,
@@ -81,13 +75,6 @@ struct Reading {
     after: Option<Place>,
     is_last_batch: bool,
     has_news: bool,
-}
-
-/// Whose watch it is.
-struct Watcher {
-    user_id: Uuid,
-    credential_id: Uuid,
-    expires_at: Option<DateTime<Utc>>,
 }
 
 impl Source {
@@ -123,7 +110,7 @@ impl Source {
             // Before the first reading, so that nothing falls between the two.
             news: self.revocations.news(),
             source: self.clone(),
-            caller: Watcher::of(caller),
+            caller: caller.clone(),
             cursor,
             reading: None,
             batch: VecDeque::new(),
@@ -139,11 +126,8 @@ impl Watch {
     /// Reads on demand only: a slow reader makes nothing pile up.
     async fn next(mut self) -> Result<Option<(Update, Self)>> {
         loop {
-            if self.source.shutdown.has_begun() {
-                return Err(Error::Unavailable);
-            }
+            self.check()?;
             if let Some(revocation) = self.batch.pop_front() {
-                self.check_own(&revocation)?;
                 let update = Update { revocation: Some(revocation), cursor: self.cursor };
                 return Ok(Some((update, self)));
             }
@@ -175,7 +159,7 @@ impl Watch {
 
     /// Whether there is news; if not, it is time to say that the stream is alive.
     async fn wait(&mut self) -> Result<bool> {
-        let left = self.caller.expires_at.map(|it| (it - self.source.clock.now()).to_std());
+        let left = self.caller.expires_at().map(|it| (it - self.source.clock.now()).to_std());
         let expired = async {
             match left {
                 None => std::future::pending().await,
@@ -232,23 +216,17 @@ impl Watch {
     }
 
     /// A watch does not outlive the credential that it was allowed with.
-    fn check_own(&self, revocation: &Revocation) -> Result<()> {
-        let id = revocation.subject_id;
-        // What was revoked of the account before the watch began concerned older tokens.
-        let is_own_user = id == self.caller.user_id && !self.is_first_reading;
-        if id == self.caller.credential_id || is_own_user {
+    fn check(&self) -> Result<()> {
+        let Source { clock, revocations, shutdown, .. } = &self.source;
+        if shutdown.has_begun() {
+            return Err(Error::Unavailable);
+        }
+        if self.caller.expires_at().is_some_and(|it| it <= clock.now()) {
+            return Err(Error::Unauthenticated(Reason::CredentialsExpired));
+        }
+        if revocations.ended(&self.caller) {
             return Err(Error::Unauthenticated(Reason::CredentialsRevoked));
         }
         Ok(())
-    }
-}
-
-impl Watcher {
-    fn of(caller: &Principal) -> Self {
-        let credential_id = match caller.credential {
-            Credential::Session { session_id, .. } => session_id,
-            Credential::ApiKey { api_key_id, .. } => api_key_id,
-        };
-        Watcher { user_id: caller.user_id, credential_id, expires_at: caller.expires_at() }
     }
 }

@@ -96,7 +96,8 @@ async fn end_all(
 ) -> Result<i32> {
     if !sessions.is_empty() {
         store::revoke_many(conn, sessions, context.now()).await?;
-        revocations::insert_sessions(conn, context, sessions).await?;
+        let revoked: Vec<_> = sessions.iter().copied().map(Revoked::Session).collect();
+        revocations::insert(conn, context, &revoked).await?;
         let new = json!({"revoked_sessions": sessions.len()});
         let change = Change::created(action, "user", user_id, new);
         audit::record(conn, &Actor::from(caller), change).await?;
@@ -114,7 +115,7 @@ pub(crate) async fn end(
 ) -> Result<()> {
     let now = context.now();
     store::revoke(conn, session_id, now).await?;
-    revocations::insert(conn, context, Revoked::Session(session_id)).await?;
+    revocations::insert(conn, context, &[Revoked::Session(session_id)]).await?;
     let (old, new) = (json!({"revoke_time": null}), json!({"revoke_time": now}));
     audit::record(conn, actor, Change::changed(action, "session", session_id, old, new)).await
 }

@@ -35,7 +35,8 @@ impl SessionService for Sessions {
     ) -> Result<Response<pb::ListSessionsResponse>, Status> {
         let caller = Principal::of(&request)?;
         let request = request.into_inner();
-        let page = Page::parse(request.page_size, &request.page_token, &caller.user_id)?;
+        let page =
+            Page::parse("ListSessions", request.page_size, &request.page_token, &caller.user_id)?;
 
         let (sessions, next_page_token) = super::list(&self.0, &caller, page).await?;
 

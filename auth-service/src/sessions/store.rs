@@ -245,8 +245,17 @@ pub(crate) async fn erase_of_user(
 }
 
 /// Deletes those that were revoked or expired before `before`, with their refresh tokens.
-pub(crate) async fn delete_ended(conn: &mut PgConnection, before: DateTime<Utc>) -> Result<u64> {
-    let deleted =
-        sqlx::query!("delete from sessions where least(expires_at, revoked_at) < $1", before);
+pub(crate) async fn delete_ended(
+    conn: &mut PgConnection,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "delete from sessions
+         where least(expires_at, revoked_at) < $1 and ctid = any(array(
+             select ctid from sessions where least(expires_at, revoked_at) < $1 limit $2))",
+        before,
+        limit,
+    );
     Ok(deleted.execute(conn).await?.rows_affected())
 }

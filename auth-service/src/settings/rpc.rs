@@ -53,7 +53,8 @@ impl SettingService for Settings {
     ) -> Result<Response<pb::ListSettingsResponse>, Status> {
         let caller = Principal::of(&request)?;
         let request = request.into_inner();
-        let page = Page::parse(request.page_size, &request.page_token, &caller.user_id)?;
+        let page =
+            Page::parse("ListSettings", request.page_size, &request.page_token, &caller.user_id)?;
 
         let (settings, next_page_token) = super::list(&self.0, &caller, page).await?;
 

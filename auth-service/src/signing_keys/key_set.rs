@@ -54,6 +54,11 @@ impl KeySet {
         KeySet { db: platform.db.clone(), has_shared_secret, read: Mutex::new(None) }
     }
 
+    /// Has the keys read again by the next who asks.
+    pub(crate) async fn forget(&self) {
+        *self.read.lock().await = None;
+    }
+
     /// The keys, newest first.
     pub(crate) async fn list(&self) -> Result<Arc<Vec<JsonWebKey>>> {
         if self.has_shared_secret {

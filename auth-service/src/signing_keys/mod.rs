@@ -1,6 +1,7 @@
 //! The Ed25519 keys (RFC 8032) that access tokens are signed with, and how they follow one another.
 
 mod key_set;
+mod revocation;
 mod ring;
 pub(crate) mod rotation;
 pub(crate) mod rpc;
@@ -27,9 +28,10 @@ use uuid::Uuid;
 use self::store::{NewKey, Row};
 pub(crate) use self::{
     key_set::{JsonWebKey, KeySet},
+    revocation::revoke,
     ring::KeyRing,
 };
-use crate::context::Context;
+use crate::context::{Context, kept_for};
 
 /// What private keys are sealed for.
 pub(crate) const PURPOSE: &str = "signing key";
@@ -60,7 +62,7 @@ pub(crate) async fn list(context: &Context) -> Result<Vec<SigningKey>> {
     }
     let mut conn = context.db.acquire().await?;
     let rows = store::list(&mut conn).await?;
-    Ok(schedule(rows, rotation::kept_for(context.access_lifetime()), context.now()))
+    Ok(schedule(rows, kept_for(context.access_lifetime()), context.now()))
 }
 
 /// Makes the next key ahead of its time.
@@ -77,7 +79,7 @@ pub(crate) async fn rotate(
         return Err(refused("can't be made: tokens are signed with a shared secret"));
     };
     let (kid, now) = (Uuid::now_v7(), context.now());
-    let kept_for = rotation::kept_for(context.access_lifetime());
+    let kept_for = kept_for(context.access_lifetime());
     let mut tx = context.db.begin().await?;
     store::lock(&mut tx).await?;
     let claimed = idempotency::claim(&mut tx, key.as_ref(), kid, None).await?;
@@ -92,7 +94,6 @@ pub(crate) async fn rotate(
     let activates_at = now + rotation::publish_ahead(&context.config);
     create(&mut tx, sealer, kid, now, activates_at, &Actor::from(caller)).await?;
     tx.commit().await?;
-    context.signing_keys.reload(&context.db).await?;
     let (activates_at, kid) = (Some(activates_at), kid.to_string());
     Ok(SigningKey { kid, state: State::Next, created_at: now, activates_at, removed_at: None })
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use ihuman_shared::{
     Error, Result,
     audit::Actor,
-    credentials::{Claims, Sealer, Signer},
+    credentials::{Claims, Revocations, Sealer, Signer},
     platform::Platform,
 };
 use sqlx::PgPool;
@@ -26,11 +26,14 @@ enum Kind {
         sealer: Sealer,
         // The latest first.
         keys: RwLock<Vec<Arc<Held>>>,
+        revocations: Revocations,
     },
 }
 
 struct Held {
     kid: String,
+    // The same, where it is one of ours.
+    id: Option<Uuid>,
     activates_at: DateTime<Utc>,
     signer: Signer,
 }
@@ -56,12 +59,13 @@ impl KeyRing {
             keys = held(store::list(&mut tx).await?, &sealer, &keys);
         }
         tx.commit().await?;
-        Ok(KeyRing(Arc::new(Kind::Rotating { sealer, keys: RwLock::new(keys) })))
+        let (keys, revocations) = (RwLock::new(keys), platform.authenticator.revocations().clone());
+        Ok(KeyRing(Arc::new(Kind::Rotating { sealer, keys, revocations })))
     }
 
     /// Reads the keys again. One that is there still keeps what it was opened to.
     pub(crate) async fn reload(&self, db: &PgPool) -> Result<()> {
-        let Kind::Rotating { sealer, keys } = &*self.0 else { return Ok(()) };
+        let Kind::Rotating { sealer, keys, .. } = &*self.0 else { return Ok(()) };
         let rows = {
             let mut conn = db.acquire().await?;
             store::list(&mut conn).await?
@@ -74,15 +78,26 @@ impl KeyRing {
         Ok(())
     }
 
+    /// Whether a key that is held has been revoked.
+    pub(crate) fn holds_a_dead_key(&self) -> bool {
+        let Kind::Rotating { keys, revocations, .. } = &*self.0 else { return false };
+        let keys = keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().filter_map(|it| it.id).any(|it| revocations.is_dead_key(it))
+    }
+
     /// The token that says `claims`, signed with the key of `now`.
     pub(crate) fn sign(&self, claims: &Claims, now: DateTime<Utc>) -> Result<String> {
-        let keys = match &*self.0 {
+        let (keys, revocations) = match &*self.0 {
             Kind::SharedSecret(signer) => return signer.sign(claims),
-            Kind::Rotating { keys, .. } => keys,
+            Kind::Rotating { keys, revocations, .. } => (keys, revocations),
         };
         let keys = keys.read().unwrap_or_else(PoisonError::into_inner);
+        // What one that was revoked signs is dead at once; the copy may be older than that.
+        let is_good = |it: &&Arc<Held>| !it.id.is_some_and(|id| revocations.is_dead_key(id));
+        let mut good = keys.iter().filter(is_good);
+        let newest = good.clone().find(|it| it.activates_at <= now);
         // The earliest, if the clock was set back to before any.
-        let key = keys.iter().find(|it| it.activates_at <= now).or(keys.last());
+        let key = newest.or_else(|| good.next_back());
         let key = key.ok_or_else(|| Error::internal(anyhow::anyhow!("there is no signing key")))?;
         key.signer.sign(claims)
     }
@@ -104,17 +119,19 @@ impl KeyRing {
 /// Those of `rows` that sign, now or later, and that can be opened.
 fn held(rows: Vec<Row>, sealer: &Sealer, known: &[Arc<Held>]) -> Vec<Arc<Held>> {
     let hold = |row: Row| {
-        if let Some(held) = known.iter().find(|it| it.kid == row.kid) {
+        let activates_at = row.activates_at?;
+        let is_same = |it: &&Arc<Held>| it.kid == row.kid && it.activates_at == activates_at;
+        if let Some(held) = known.iter().find(is_same) {
             return Some(Arc::clone(held));
         }
-        let activates_at = row.activates_at?;
         // Another master key may have sealed it; its tokens are good all the same.
         let Ok(pkcs8) = sealer.open(&row.kid, &row.private_key_sealed) else {
             tracing::warn!(kid = row.kid, "the master key does not open a signing key");
             return None;
         };
         let signer = Signer::ed25519(row.kid.clone(), &pkcs8);
-        Some(Arc::new(Held { kid: row.kid, activates_at, signer }))
+        let id = row.kid.parse().ok();
+        Some(Arc::new(Held { kid: row.kid, id, activates_at, signer }))
     };
     let mut held: Vec<_> = rows.into_iter().filter_map(hold).collect();
     held.sort_by_key(|it| std::cmp::Reverse(it.activates_at));

@@ -12,24 +12,17 @@ use ihuman_shared::{
 };
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tokio::time::sleep;
+use tokio::time::{Instant, interval_at};
 use uuid::Uuid;
 
 use super::{State, schedule, store};
 use crate::{
     config::IdentityConfig,
-    context::{Context, lifetime},
+    context::{Context, kept_for, lifetime},
 };
 
 /// How often to look; a key is published at least ten minutes ahead of its time.
 const EVERY: Duration = Duration::from_secs(30);
-/// How much longer than a token its key is kept: clocks differ.
-const MARGIN: TimeDelta = TimeDelta::minutes(1);
-
-/// How long a key is kept after another began to sign.
-pub(crate) fn kept_for(access_lifetime: TimeDelta) -> TimeDelta {
-    access_lifetime + MARGIN
-}
 
 /// How long a key is published before it signs.
 pub(crate) fn publish_ahead(config: &IdentityConfig) -> TimeDelta {
@@ -44,11 +37,20 @@ pub(crate) fn start(platform: &Platform, context: &Arc<Context>) {
     let (platform, context) = (platform.clone(), Arc::clone(context));
     tokio::spawn(async move {
         let mut hints = platform.notifications.subscribe(Channel::SigningKeys);
+        let mut ticks = interval_at(Instant::now() + EVERY, EVERY);
+        let mut revoked = platform.authenticator.revocations().news();
         loop {
             let is_hint = tokio::select! {
                 () = platform.shutdown.begun() => return,
-                () = sleep(EVERY) => false,
+                _ = ticks.tick() => false,
                 _ = hints.next() => true,
+                Ok(()) = revoked.changed() => {
+                    // Most of what is revoked is no key.
+                    if !context.signing_keys.holds_a_dead_key() {
+                        continue;
+                    }
+                    true
+                }
             };
             let done = async {
                 if !is_hint {

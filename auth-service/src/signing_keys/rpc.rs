@@ -57,6 +57,19 @@ impl SigningKeyService for SigningKeys {
 
         Ok(Response::new(pb::RotateSigningKeyResponse { signing_key: Some(signing_key.into()) }))
     }
+
+    async fn revoke_signing_key(
+        &self,
+        request: Request<pb::RevokeSigningKeyRequest>,
+    ) -> Result<Response<pb::RevokeSigningKeyResponse>, Status> {
+        let caller = Principal::of(&request)?;
+        let kid = parse::uuid("kid", &request.into_inner().kid)?;
+
+        let active = super::revoke(&self.0, &caller, kid).await?;
+
+        let active_signing_key = Some(active.into());
+        Ok(Response::new(pb::RevokeSigningKeyResponse { active_signing_key }))
+    }
 }
 
 impl From<SigningKey> for pb::SigningKey {

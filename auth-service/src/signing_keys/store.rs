@@ -78,6 +78,18 @@ pub(crate) async fn insert(conn: &mut PgConnection, new: NewKey<'_>) -> Result<(
     Ok(())
 }
 
+/// Has the key sign from `activates_at` on.
+pub(crate) async fn update_activation(
+    conn: &mut PgConnection,
+    kid: &str,
+    activates_at: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query!("update signing_keys set activates_at = $2 where kid = $1", kid, activates_at)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 pub(crate) async fn delete(conn: &mut PgConnection, kid: &str) -> Result<()> {
     sqlx::query!("delete from signing_keys where kid = $1", kid).execute(conn).await?;
     Ok(())

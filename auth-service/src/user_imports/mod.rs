@@ -4,7 +4,7 @@ mod foreign;
 pub(crate) mod rpc;
 mod store;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use ihuman_shared::{
     Error, Result,
     access::{Permissions, Principal, Role},
@@ -27,6 +27,9 @@ use crate::{
         store::{Kind, NewUser},
     },
 };
+
+/// How long results are kept: longer than any `request_id` that leads to them.
+const KEPT_FOR: TimeDelta = TimeDelta::hours(25);
 
 /// An account to open.
 pub(crate) struct Entry {
@@ -176,6 +179,10 @@ fn refused(violations: Vec<Violation>) -> Outcome {
 }
 
 /// Forgets the results that nobody can ask for any more; returns how many.
-pub(crate) async fn forget_old(conn: &mut PgConnection) -> Result<u64> {
-    store::delete_old(conn).await
+pub(crate) async fn forget_old(
+    conn: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64> {
+    store::delete_old(conn, now - KEPT_FOR, limit).await
 }

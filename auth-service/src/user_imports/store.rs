@@ -79,11 +79,18 @@ pub(crate) async fn get_results(conn: &mut PgConnection, user_import_id: Uuid) -
     Ok(results.fetch_one(conn).await?)
 }
 
-/// Deletes those that no `request_id` leads to any more.
-pub(crate) async fn delete_old(conn: &mut PgConnection) -> Result<u64> {
-    let deleted =
-        sqlx::query!("delete from user_imports where created_at < now() - interval '25 hours'")
-            .execute(conn)
-            .await?;
-    Ok(deleted.rows_affected())
+/// Deletes those that were made before `before`.
+pub(crate) async fn delete_old(
+    conn: &mut PgConnection,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "delete from user_imports
+         where created_at < $1 and ctid = any(array(
+             select ctid from user_imports where created_at < $1 limit $2))",
+        before,
+        limit,
+    );
+    Ok(deleted.execute(conn).await?.rows_affected())
 }

@@ -43,9 +43,8 @@ pub(crate) async fn delete(context: &Context, caller: &Principal, user_id: Uuid)
     // The tokens of every session go with the version of the account; keys are
     // revoked one by one, as they are remembered one by one.
     super::revoke_tokens(&mut tx, context, &user).await?;
-    for api_key_id in &erased.api_keys {
-        revocations::insert(&mut tx, context, Revoked::ApiKey(*api_key_id)).await?;
-    }
+    let revoked: Vec<_> = erased.api_keys.iter().copied().map(Revoked::ApiKey).collect();
+    revocations::insert(&mut tx, context, &revoked).await?;
     let new = json!({
         "state": user.state,
         "erased_sessions": erased.sessions,

@@ -210,5 +210,5 @@ fn keep_an_administrator(user: &User, has_others: bool) -> Result<()> {
 
 async fn revoke_tokens(conn: &mut PgConnection, context: &Context, user: &User) -> Result<()> {
     let User { user_id, token_version, .. } = *user;
-    revocations::insert(conn, context, Revoked::User { user_id, token_version }).await
+    revocations::insert(conn, context, &[Revoked::User { user_id, token_version }]).await
 }

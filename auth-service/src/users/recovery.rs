@@ -53,7 +53,7 @@ pub async fn recover(
     let reset = store::addresses::reset_password(&mut tx, user_id, &password_hash, false, now);
     let token_version = reset.await?.ok_or(Error::Conflict)?;
     let revoked_sessions = sessions::store::revoke_all(&mut tx, user_id, now).await?;
-    revocations::insert(&mut tx, &context, Revoked::User { user_id, token_version }).await?;
+    revocations::insert(&mut tx, &context, &[Revoked::User { user_id, token_version }]).await?;
     let ended_locks = locks::store::delete_of_user(&mut tx, user_id).await?;
     mail::post(&mut tx, &context, mail::Kind::PasswordChanged, user_id, None).await?;
     let new = json!({

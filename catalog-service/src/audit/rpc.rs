@@ -42,7 +42,7 @@ impl AuditService for Audit {
         let request = request.into_inner();
         let (size, token) = (request.page_size, request.page_token.clone());
         let filter = filter(request)?;
-        let page = Page::parse(size, &token, &filter)?;
+        let page = Page::parse("ListAuditRecords", size, &token, &filter)?;
 
         let (records, next_page_token) = super::list(&self.db, &filter, &page).await?;
 

@@ -96,7 +96,7 @@ impl ExecutionService for Executions {
         let skill_id = parse::optional_uuid("skill_id", &it.skill_id)?;
         let state = State::of_filter("state", it.state)?;
         let filter = ("executions", skill_id, it.state);
-        let page = Page::parse(it.page_size, &it.page_token, &filter)?;
+        let page = Page::parse("ListExecutions", it.page_size, &it.page_token, &filter)?;
 
         let (rows, next_page_token) =
             super::list(&self.source.db, &caller, skill_id, state, &page).await?;
@@ -143,7 +143,7 @@ impl ExecutionService for Executions {
         let caller = Principal::of(&request)?;
         let it = request.into_inner();
         let execution_id = parse::uuid("execution_id", &it.execution_id)?;
-        let page = Page::parse(it.page_size, &it.page_token, &("steps", execution_id))?;
+        let page = Page::parse("ListExecutionSteps", it.page_size, &it.page_token, &execution_id)?;
 
         let (rows, next_page_token) =
             super::list_steps(&self.source.db, &caller, execution_id, &page).await?;

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::{Stream, stream};
@@ -61,8 +61,6 @@ struct Watch {
     source: Source,
     following: Following,
     caller: Principal,
-    /// When the caller was let in.
-    began_at: Instant,
     /// Changes when something was revoked.
     revoked: watch::Receiver<u64>,
     snapshot: Option<Execution>,
@@ -89,7 +87,7 @@ pub(super) async fn watch(
     execution_id: Uuid,
     after_revision: i64,
 ) -> Result<impl Stream<Item = Result<Update>> + use<>> {
-    let (began_at, revoked) = (Instant::now(), source.revocations.news());
+    let revoked = source.revocations.news();
     // Before the execution is read, so that no change falls between the two.
     let following = source.hub.follow(execution_id);
     let execution = super::get(&source.db, caller, execution_id).await?;
@@ -107,7 +105,6 @@ pub(super) async fn watch(
         source,
         following,
         caller: caller.clone(),
-        began_at,
         revoked,
         snapshot,
         changes: VecDeque::new(),
@@ -148,7 +145,7 @@ impl Watch {
             }
         };
         let revoked = async {
-            while !self.source.revocations.ended_since(&self.caller, self.began_at) {
+            while !self.source.revocations.ended(&self.caller) {
                 if self.revoked.changed().await.is_err() {
                     std::future::pending().await
                 }

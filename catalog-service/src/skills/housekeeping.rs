@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ihuman_shared::{Result, idempotency, platform::Platform, server::Shutdown};
+use chrono::{DateTime, Utc};
+use ihuman_shared::{Result, clock::Clock, idempotency, platform::Platform, server::Shutdown};
 use sqlx::PgPool;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -13,31 +14,36 @@ use super::store;
 const FOLD_EVERY: Duration = Duration::from_secs(1);
 /// Old idempotency keys are forgotten at every so manieth turn.
 const FORGET_EVERY_TURNS: u64 = 60;
+/// How many of them at a turn.
+const FORGET_MAX: i64 = 5000;
 
 /// Starts the task; it ends when the service stops.
 pub fn start(platform: &Platform) {
-    tokio::spawn(run(platform.db.clone(), platform.shutdown.clone()));
+    let Platform { db, clock, shutdown, .. } = platform.clone();
+    tokio::spawn(run(db, clock, shutdown));
 }
 
-async fn run(db: PgPool, shutdown: Shutdown) {
+async fn run(db: PgPool, clock: Clock, shutdown: Shutdown) {
     for turn in 0_u64.. {
         tokio::select! {
             () = shutdown.begun() => return,
             () = sleep(jittered(FOLD_EVERY)) => {}
         }
-        if let Err(error) = tidy(&db, turn.is_multiple_of(FORGET_EVERY_TURNS)).await {
+        let forget = turn.is_multiple_of(FORGET_EVERY_TURNS).then(|| clock.now());
+        if let Err(error) = tidy(&db, forget).await {
             tracing::warn!(%error, "housekeeping failed; it is tried again");
         }
     }
 }
 
-/// One turn, unless another replica is at it.
-async fn tidy(db: &PgPool, forget: bool) -> Result<()> {
+/// One turn, unless another replica is at it: with the time at which to forget, if it
+/// is time to.
+async fn tidy(db: &PgPool, forget: Option<DateTime<Utc>>) -> Result<()> {
     let mut tx = db.begin().await?;
     if store::take_turn(&mut tx).await? {
         store::fold(&mut tx).await?;
-        if forget {
-            idempotency::forget_old(&mut tx).await?;
+        if let Some(now) = forget {
+            idempotency::forget_old(&mut tx, now, FORGET_MAX).await?;
         }
     }
     tx.commit().await?;

@@ -81,7 +81,7 @@ impl SkillService for Skills {
         let request = request.into_inner();
         let (size, token) = (request.page_size, request.page_token.clone());
         let (filter, sort) = filter(request)?;
-        let page = Page::parse(size, &token, &(&filter, sort))?;
+        let page = Page::parse("ListSkills", size, &token, &(&filter, sort))?;
 
         let (skills, next_page_token) = super::list::list(&self.db, &filter, sort, &page).await?;
 
@@ -121,7 +121,8 @@ impl SkillService for Skills {
         request: Request<pb::SearchSkillsRequest>,
     ) -> Result<Response<pb::SearchSkillsResponse>, Status> {
         let request = request.into_inner();
-        let page = Page::parse(request.page_size, &request.page_token, &request.query)?;
+        let page =
+            Page::parse("SearchSkills", request.page_size, &request.page_token, &request.query)?;
         let query = Query::parse("query", request.query)?;
 
         let (found, next_page_token) = super::search::search(&self.db, &query, &page).await?;

@@ -125,7 +125,9 @@ impl Role {
         use pb::Permission as P;
         match permission.0 {
             P::Unspecified => false,
-            P::AdminFull | P::UsersManage => matches!(self, Admin),
+            P::AdminFull | P::UsersManage | P::RevocationsRead => {
+                matches!(self, Admin)
+            }
             P::SkillsRead | P::ExecutionsRead | P::WorkflowsRead | P::AnalyticsRead => {
                 matches!(self, Admin | Developer | Executor | Viewer)
             }

@@ -1,6 +1,6 @@
 //! Who is calling, as proved by the credentials, and from where.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -36,6 +36,10 @@ pub enum Credential {
         auth_time: DateTime<Utc>,
         /// When the token expires.
         expires_at: DateTime<Utc>,
+        /// The version of the account's rights that the token was issued under.
+        version: i64,
+        /// The key that signed the token; none with a shared secret.
+        signing_key: Option<Uuid>,
     },
     /// An API key.
     ApiKey {
@@ -43,6 +47,11 @@ pub enum Credential {
         api_key_id: Uuid,
         /// When the key expires, if it does.
         expires_at: Option<DateTime<Utc>>,
+        /// The version of the key that was read.
+        version: i64,
+        /// Before the key and its owner were read: a change that is heard of later may
+        /// not be in what was read.
+        read_at: Instant,
     },
 }
 

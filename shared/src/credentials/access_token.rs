@@ -16,7 +16,7 @@ use sqlx::PgPool;
 use tokio::sync::Mutex as AsyncMutex;
 use uuid::Uuid;
 
-use super::{CREDENTIAL_MAX, Proof, store};
+use super::{CREDENTIAL_MAX, Proof, Revocations, store};
 use crate::{
     Error, Result,
     access::{Credential, Permissions, Role},
@@ -128,6 +128,8 @@ pub(super) struct Verified {
     pub(super) user_id: Uuid,
     pub(super) session_id: Uuid,
     pub(super) version: i64,
+    /// None with a shared secret.
+    pub(super) signing_key: Option<Uuid>,
     role: String,
     permissions: Permissions,
     issued_at: DateTime<Utc>,
@@ -203,7 +205,12 @@ impl TokenVerifier {
     }
 
     /// What a token says, if it is one of ours and has not expired at `now`.
-    pub(super) async fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Arc<Verified>> {
+    pub(super) async fn verify(
+        &self,
+        token: &str,
+        revocations: &Revocations,
+        now: DateTime<Utc>,
+    ) -> Result<Arc<Verified>> {
         if token.len() > CREDENTIAL_MAX {
             return Err(invalid());
         }
@@ -212,7 +219,7 @@ impl TokenVerifier {
         let verified = match self.verified.get(&digest) {
             Some(verified) => verified,
             None => {
-                let verified = Arc::new(self.verify_signature(token).await?);
+                let verified = Arc::new(self.verify_signature(token, revocations).await?);
                 self.verified.insert(digest, Arc::clone(&verified));
                 verified
             }
@@ -221,25 +228,39 @@ impl TokenVerifier {
         Ok(verified)
     }
 
-    async fn verify_signature(&self, token: &str) -> Result<Verified> {
+    async fn verify_signature(&self, token: &str, revocations: &Revocations) -> Result<Verified> {
         let kid = kid(token)?;
         let key = match self.key(&kid) {
             Some(key) => key,
-            None => self.newer_key(&kid).await?,
+            None => self.newer_key(&kid, revocations).await?,
         };
-        decode(token, &key, &self.validation)
+        let signing_key = kid.and_then(|it| it.parse().ok());
+        Ok(Verified { signing_key, ..decode(token, &key, &self.validation)? })
     }
 
     fn key(&self, kid: &Option<String>) -> Option<DecodingKey> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).get(kid).cloned()
     }
 
+    /// Whether a key was revoked since the keys were read: another signs in its place.
+    fn holds_a_dead_key(&self, revocations: &Revocations) -> bool {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let mut ids = keys.keys().filter_map(|kid| kid.as_ref()?.parse().ok());
+        ids.any(|it| revocations.is_dead_key(it))
+    }
+
     /// A key may be newer than our copy; but strangers must not make us ask the
     /// database at each request.
-    async fn newer_key(&self, kid: &Option<String>) -> Result<DecodingKey> {
+    async fn newer_key(
+        &self,
+        kid: &Option<String>,
+        revocations: &Revocations,
+    ) -> Result<DecodingKey> {
         // Who comes while the keys are being read waits for what is found.
         let mut reloads = self.reloads.lock().await;
-        if self.key(kid).is_none() && reloads.allows(Instant::now()) {
+        if self.key(kid).is_none()
+            && (reloads.allows(Instant::now()) || self.holds_a_dead_key(revocations))
+        {
             self.reload().await?;
         }
         self.key(kid).ok_or_else(invalid)
@@ -294,6 +315,7 @@ impl Verified {
             user_id: claims.sub,
             session_id: claims.sid,
             version: claims.ver,
+            signing_key: None,
             permissions: Permissions::from_texts(&claims.permissions),
             role: claims.role,
             issued_at: time(claims.iat)?,
@@ -315,12 +337,19 @@ impl Verified {
     }
 
     pub(super) fn proof(&self) -> Result<Proof> {
-        let Verified { user_id, session_id, permissions, expires_at, auth_time, .. } = *self;
+        let Verified { user_id, session_id, version, signing_key, permissions, .. } = *self;
+        let Verified { expires_at, auth_time, .. } = *self;
         Ok(Proof {
             user_id,
             role: Role::parse(&self.role).ok_or_else(invalid)?,
             permissions,
-            credential: Credential::Session { session_id, auth_time, expires_at },
+            credential: Credential::Session {
+                session_id,
+                auth_time,
+                expires_at,
+                version,
+                signing_key,
+            },
             // Only people have sessions.
             is_service_account: false,
             terms: None,

@@ -165,11 +165,8 @@ impl KeyTerms {
 /// A key whose secret was compared.
 struct Verified {
     proof: Proof,
-    version: i64,
     // When the secret stops working: with its key, or with its overlap.
     expires_at: Option<DateTime<Utc>>,
-    // Before the key was read: a revocation that came later may not be in it.
-    read_at: Instant,
 }
 
 /// Looks keys up, once a minute at most.
@@ -204,7 +201,7 @@ impl ApiKeyVerifier {
         now: DateTime<Utc>,
     ) -> Result<Proof> {
         let key = ApiKey::parse(text).ok_or_else(|| unauthenticated(Reason::CredentialsInvalid))?;
-        let verified = match self.remembered(text, key.id, revocations) {
+        let verified = match self.remembered(text, revocations) {
             Some(verified) => verified,
             None => {
                 let verified = Arc::new(self.look_up(&key).await?);
@@ -222,16 +219,13 @@ impl ApiKeyVerifier {
 
     /// Whether `text` must be looked up before anything can be said of it.
     pub(super) fn costs_look_up(&self, text: &str, revocations: &Revocations) -> bool {
-        let key = ApiKey::parse(text);
-        key.is_some_and(|it| self.remembered(text, it.id, revocations).is_none())
+        ApiKey::parse(text).is_some() && self.remembered(text, revocations).is_none()
     }
 
     /// What was verified before, unless it has changed since.
-    fn remembered(&self, text: &str, id: Uuid, revocations: &Revocations) -> Option<Arc<Verified>> {
-        self.verified.get(&fingerprint(text)).filter(|it| {
-            !revocations.changed_since(it.proof.user_id, it.read_at)
-                && !revocations.api_key_changed(id, it.version)
-        })
+    fn remembered(&self, text: &str, revocations: &Revocations) -> Option<Arc<Verified>> {
+        let remembered = self.verified.get(&fingerprint(text));
+        remembered.filter(|it| !revocations.has_changed(it.proof.user_id, &it.proof.credential))
     }
 
     async fn look_up(&self, key: &ApiKey) -> Result<Verified> {
@@ -261,15 +255,16 @@ impl ApiKeyVerifier {
         let owner = role.permissions().union(Permissions::from_texts(&row.permissions));
         let scopes = row.scopes.iter().filter_map(|it| Scope::parse(it));
         let scopes = Permissions::granted_by(scopes);
+        let (api_key_id, version) = (key.id, row.version);
         let proof = Proof {
             user_id: row.user_id,
             role,
             permissions: owner.intersection(scopes),
-            credential: Credential::ApiKey { api_key_id: key.id, expires_at },
+            credential: Credential::ApiKey { api_key_id, expires_at, version, read_at },
             is_service_account: row.kind == "service_account",
             terms: Some(Arc::new(terms)),
         };
-        Ok(Verified { proof, version: row.version, expires_at, read_at })
+        Ok(Verified { proof, expires_at })
     }
 }
 

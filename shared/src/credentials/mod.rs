@@ -101,7 +101,7 @@ impl Authenticator {
         let now = self.clock.now();
         match presented {
             Presented::AccessToken(token) => {
-                let verified = self.tokens.verify(token, now).await?;
+                let verified = self.tokens.verify(token, &self.revocations, now).await?;
                 self.revocations.check_token(&verified)?;
                 verified.proof()
             }

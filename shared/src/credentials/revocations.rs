@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
     time::{Duration, Instant},
 };
 
@@ -37,6 +37,7 @@ struct Live {
     api_keys: HashMap<Uuid, DateTime<Utc>>,
     users: HashMap<Uuid, User>,
     changed_api_keys: HashMap<Uuid, ChangedApiKey>,
+    signing_keys: HashMap<Uuid, DateTime<Utc>>,
     // Transactions from here on may not have been seen.
     next_xact: i64,
     read_at: Instant,
@@ -66,6 +67,7 @@ impl Revocations {
             api_keys: HashMap::new(),
             users: HashMap::new(),
             changed_api_keys: HashMap::new(),
+            signing_keys: HashMap::new(),
             next_xact: 0,
             read_at: Instant::now(),
             news: watch::Sender::new(0),
@@ -77,19 +79,17 @@ impl Revocations {
 
     /// Changes each time that new revocations were read.
     pub fn news(&self) -> watch::Receiver<u64> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).news.subscribe()
+        self.known().news.subscribe()
     }
 
     /// Whether a token is still good.
     pub(super) fn check_token(&self, token: &Verified) -> Result<()> {
         let live = self.trusted()?;
-        let user = live.users.get(&token.user_id);
-        if live.sessions.contains_key(&token.session_id)
-            || user.is_some_and(|it| token.version < it.version)
-        {
-            return Err(Error::Unauthenticated(Reason::CredentialsRevoked));
+        let is_old = live.users.get(&token.user_id).is_some_and(|it| token.version < it.version);
+        match is_old || live.has_session_ended(token.session_id, token.signing_key) {
+            true => Err(Error::Unauthenticated(Reason::CredentialsRevoked)),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether an API key is still good.
@@ -100,33 +100,36 @@ impl Revocations {
         }
     }
 
-    /// Whether the rights of a user have changed since `read_at`.
-    pub(super) fn changed_since(&self, user_id: Uuid, read_at: Instant) -> bool {
-        let live = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        live.users.get(&user_id).is_some_and(|it| it.seen_at >= read_at)
+    /// Whether `credential`, of `user_id`, may allow something else than when it was
+    /// verified.
+    pub(super) fn has_changed(&self, user_id: Uuid, credential: &Credential) -> bool {
+        self.known().has_changed(user_id, credential)
     }
 
-    /// Whether the credentials of `caller`, which were good at `since`, are dead or may
-    /// allow something else by now: for who goes on without asking again.
-    pub fn ended_since(&self, caller: &Principal, since: Instant) -> bool {
-        let is_revoked = {
-            let live = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            match caller.credential {
-                Credential::Session { session_id, .. } => live.sessions.contains_key(&session_id),
-                Credential::ApiKey { api_key_id, .. } => live.api_keys.contains_key(&api_key_id),
+    /// Whether the credential of `caller`, which was good when the caller was let in, is
+    /// dead or may allow something else by now: for who goes on without asking again.
+    pub fn ended(&self, caller: &Principal) -> bool {
+        let live = self.known();
+        let is_revoked = match caller.credential {
+            Credential::Session { session_id, signing_key, .. } => {
+                live.has_session_ended(session_id, signing_key)
             }
+            Credential::ApiKey { api_key_id, .. } => live.api_keys.contains_key(&api_key_id),
         };
-        is_revoked || self.changed_since(caller.user_id, since)
+        is_revoked || live.has_changed(caller.user_id, &caller.credential)
     }
 
-    /// Whether an API key has changed since it had `version`.
-    pub(super) fn api_key_changed(&self, id: Uuid, version: i64) -> bool {
-        let live = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        live.changed_api_keys.get(&id).is_some_and(|it| it.version > version)
+    /// Whether what a key signed is dead.
+    pub fn is_dead_key(&self, signing_key: Uuid) -> bool {
+        self.known().signing_keys.contains_key(&signing_key)
     }
 
-    fn trusted(&self) -> Result<std::sync::RwLockReadGuard<'_, Live>> {
-        let live = self.0.read().unwrap_or_else(PoisonError::into_inner);
+    fn known(&self) -> RwLockReadGuard<'_, Live> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn trusted(&self) -> Result<RwLockReadGuard<'_, Live>> {
+        let live = self.known();
         match live.read_at.elapsed() {
             age if age > TRUSTED_FOR => Err(Error::Unavailable),
             _ => Ok(live),
@@ -134,7 +137,7 @@ impl Revocations {
     }
 
     async fn read(&self, db: &PgPool) -> Result<()> {
-        let after = self.0.read().unwrap_or_else(PoisonError::into_inner).next_xact;
+        let after = self.known().next_xact;
         let asked_at = Instant::now();
         let mut conn = db.acquire().await?;
         let (next_xact, rows) = store::list_revocations(&mut conn, after).await?;
@@ -153,6 +156,24 @@ impl Revocations {
 }
 
 impl Live {
+    /// Whether the tokens of a session are dead that a key signed.
+    fn has_session_ended(&self, session_id: Uuid, signing_key: Option<Uuid>) -> bool {
+        self.sessions.contains_key(&session_id)
+            || signing_key.is_some_and(|it| self.signing_keys.contains_key(&it))
+    }
+
+    fn has_changed(&self, user_id: Uuid, credential: &Credential) -> bool {
+        let user = self.users.get(&user_id);
+        match *credential {
+            Credential::Session { version, .. } => user.is_some_and(|it| version < it.version),
+            Credential::ApiKey { api_key_id, version, read_at, .. } => {
+                let changed = self.changed_api_keys.get(&api_key_id);
+                changed.is_some_and(|it| version < it.version)
+                    || user.is_some_and(|it| it.seen_at >= read_at)
+            }
+        }
+    }
+
     /// Whether it was not known before.
     fn add(&mut self, row: &store::Revocation) -> bool {
         match (row.kind.as_str(), row.token_version) {
@@ -170,11 +191,16 @@ impl Live {
                 is_news
             }
             ("api_key_change", Some(version)) => {
-                let changed = ChangedApiKey { version, expires_at: row.expires_at };
-                let known = self.changed_api_keys.entry(row.subject_id).or_insert(changed);
-                known.version = known.version.max(version);
-                known.expires_at = known.expires_at.max(row.expires_at);
-                false
+                let known = self.changed_api_keys.get(&row.subject_id).map_or(0, |it| it.version);
+                let is_news = version > known;
+                if is_news {
+                    let changed = ChangedApiKey { version, expires_at: row.expires_at };
+                    self.changed_api_keys.insert(row.subject_id, changed);
+                }
+                is_news
+            }
+            ("signing_key", _) => {
+                self.signing_keys.insert(row.subject_id, row.expires_at).is_none()
             }
             (kind, _) => {
                 tracing::warn!(kind, "a revocation of an unknown kind");
@@ -188,6 +214,7 @@ impl Live {
         self.api_keys.retain(|_, expires_at| *expires_at > now);
         self.users.retain(|_, user| user.expires_at > now);
         self.changed_api_keys.retain(|_, key| key.expires_at > now);
+        self.signing_keys.retain(|_, expires_at| *expires_at > now);
     }
 }
 

@@ -3,11 +3,15 @@
 mod store;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use chrono::{DateTime, TimeDelta, Utc};
 use prost::Message;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{Error, Result, parse};
+
+/// How long a `request_id` is remembered.
+const KEPT_FOR: TimeDelta = TimeDelta::hours(24);
 
 /// A create that a caller may repeat.
 #[derive(Clone, Debug)]
@@ -70,9 +74,12 @@ pub async fn claim(
     Ok(Some(earlier))
 }
 
-/// Forgets keys of more than 24 hours ago; returns how many.
-pub async fn forget_old(conn: &mut PgConnection) -> Result<u64> {
-    store::delete_old(conn).await
+/// Forgets at most `limit` keys of more than 24 hours before `now`; returns how many.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_old(conn: &mut PgConnection, now: DateTime<Utc>, limit: i64) -> Result<u64> {
+    store::delete_old(conn, now - KEPT_FOR, limit).await
 }
 
 /// Forgets what `principal_id` asked for, and the answers: a repetition is then another

@@ -1,5 +1,6 @@
 //! The service's own `idempotency_keys` table, which its search path names.
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -42,12 +43,20 @@ pub(super) async fn get(conn: &mut PgConnection, key: &Key) -> Result<(Earlier, 
     Ok((Earlier { entity_id: row.entity_id, sealed: row.sealed }, row.request_digest))
 }
 
-pub(super) async fn delete_old(conn: &mut PgConnection) -> Result<u64> {
-    let deleted =
-        sqlx::query!("delete from idempotency_keys where created_at < now() - interval '24 hours'")
-            .execute(conn)
-            .await?;
-    Ok(deleted.rows_affected())
+/// Deletes at most `limit` of before `before`.
+pub(super) async fn delete_old(
+    conn: &mut PgConnection,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "delete from idempotency_keys
+         where created_at < $1 and ctid = any(array(
+             select ctid from idempotency_keys where created_at < $1 limit $2))",
+        before,
+        limit,
+    );
+    Ok(deleted.execute(conn).await?.rows_affected())
 }
 
 pub(super) async fn delete_of_principal(conn: &mut PgConnection, principal_id: Uuid) -> Result<()> {

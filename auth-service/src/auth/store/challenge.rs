@@ -77,7 +77,17 @@ pub(crate) async fn delete_of_user(conn: &mut PgConnection, user_id: Uuid) -> Re
     Ok(())
 }
 
-pub(crate) async fn delete_expired(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<u64> {
-    let deleted = sqlx::query!("delete from login_challenges where expires_at <= $1", now);
+pub(crate) async fn delete_expired(
+    conn: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "delete from login_challenges
+         where expires_at <= $1 and ctid = any(array(
+             select ctid from login_challenges where expires_at <= $1 limit $2))",
+        now,
+        limit,
+    );
     Ok(deleted.execute(conn).await?.rows_affected())
 }
