@@ -15,6 +15,7 @@ mod email;
 mod email_change;
 mod explain;
 mod extra_permissions;
+mod factor_attacks;
 mod housekeeping;
 mod interleavings;
 mod key_rotation;

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use self::store::{Key, Lock, Scope};
 pub(crate) use self::{
-    device::{DeviceToken, Devices},
+    device::{Device, DeviceToken, Devices, Home},
     store::Kind,
 };
 use crate::{

@@ -11,9 +11,9 @@ use uuid::Uuid;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
     Password,
-    /// The code of an authenticator, or a recovery code in its place, so that trying
-    /// both gives no more guesses.
-    Totp,
+    /// The code of an authenticator, or a recovery code or a passkey in its place, so
+    /// that trying each gives no more guesses.
+    SecondFactor,
 }
 
 /// Whose failures are counted.

@@ -133,6 +133,7 @@ pub(super) struct Verified {
     issued_at: DateTime<Utc>,
     expires_at: DateTime<Utc>,
     auth_time: DateTime<Utc>,
+    amr: Arc<[String]>,
 }
 
 /// Checks signatures, once for each token.
@@ -299,6 +300,7 @@ impl Verified {
             issued_at: time(claims.iat)?,
             expires_at: time(claims.exp)?,
             auth_time: time(claims.auth_time)?,
+            amr: claims.amr.into(),
         })
     }
 
@@ -315,12 +317,15 @@ impl Verified {
     }
 
     pub(super) fn proof(&self) -> Result<Proof> {
-        let Verified { user_id, session_id, permissions, expires_at, auth_time, .. } = *self;
+        let Verified { user_id, session_id, permissions, issued_at, expires_at, auth_time, .. } =
+            *self;
         Ok(Proof {
             user_id,
             role: Role::parse(&self.role).ok_or_else(invalid)?,
             permissions,
             credential: Credential::Session { session_id, auth_time, expires_at },
+            issued_at: Some(issued_at),
+            amr: Arc::clone(&self.amr),
             // Only people have sessions.
             is_service_account: false,
             terms: None,
