@@ -6,6 +6,7 @@ use ihuman_proto::{
     error::v1::ErrorReason as Reason,
 };
 use ihuman_shared::{access::Role, testing::reason};
+use tonic::Request;
 
 use crate::{
     authenticator::{Authenticator, totp_code},
@@ -95,7 +96,8 @@ async fn their_devices_share_the_count_of_the_second_factor() {
     let on_proved = auth.complete(&challenge, totp_code(&auth.code(&authenticator))).await;
 
     assert_eq!([first, ninth], [Reason::SecondFactorFailed; 2]);
-    assert_eq!((tenth, &*scopes), (Reason::TooManyFailures, "second_factor account"));
+    let expected = "second_factor account, second_factor address";
+    assert_eq!((tenth, &*scopes), (Reason::TooManyFailures, expected));
     let proved = on_proved.unwrap();
     // Another authenticator was not proved there.
     let session = bearer(&user, &proved.tokens.unwrap());
@@ -159,4 +161,37 @@ async fn their_sessions_share_the_count_of_the_second_factor_and_the_owners_has_
     let state = auth.locks(&admin).get_lock_state(request).await.unwrap().into_inner();
     let scopes: Vec<_> = state.locks.iter().map(pb::Lock::scope).collect();
     assert_eq!(scopes, [pb::LockScope::Session, pb::LockScope::Account]);
+}
+
+#[tokio::test]
+async fn an_address_that_fails_for_many_accounts_is_reported_once() {
+    let auth = Auth::start_with(&["--trusted-proxies", "127.0.0.0/8"]).await;
+    auth.register(EMAIL).await;
+    let fail = async |address: &str, email: &str| {
+        let mut request = Request::new(login(email, WRONG, ""));
+        request.metadata_mut().insert("x-forwarded-for", address.parse().unwrap());
+        auth.auth().login(request).await.unwrap_err();
+    };
+    let kept = "select max(cardinality(accounts)) from auth.locks";
+
+    for _ in 0..12 {
+        // Whoever mistypes their own.
+        fail("192.0.2.1", "bob@example.com").await;
+        auth.service.clock.advance(TimeDelta::minutes(30));
+    }
+    for n in 0..9 {
+        fail("192.0.2.7", &format!("{n}@example.com")).await;
+    }
+    let before = auth.audit("lock.credential_stuffing").await.len();
+    fail("192.0.2.7", EMAIL).await;
+    for n in 9..20 {
+        fail("192.0.2.7", &format!("{n}@example.com")).await;
+    }
+
+    assert_eq!(before, 0);
+    let record = auth.recorded("lock.credential_stuffing").await;
+    assert_eq!(record.entity, ("address".to_owned(), "192.0.2.7".to_owned()));
+    assert_eq!(record.new_values.unwrap()["accounts"], 10);
+    assert_eq!(auth.audit("lock.credential_stuffing").await.len(), 1);
+    assert_eq!(auth.scalar::<i32>(kept).await, 10);
 }

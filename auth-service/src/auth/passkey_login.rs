@@ -17,7 +17,7 @@ use super::{
 use crate::{
     context::Context,
     emails,
-    locks::{self, Kind},
+    locks::{self, Kind, Subject},
     mfa,
     passkeys::{self, Assertion, Ceremony, Claim, Proof, Refusal},
     users::{self, store::State},
@@ -84,7 +84,9 @@ async fn open(context: &Context, proof: &Proof, origin: &Arc<Origin>) -> Result<
 async fn record_failure(context: &Context, refusal: Refusal, origin: &Arc<Origin>) -> Result<()> {
     let mut changes = refusal.changes;
     if let Some(address) = origin.ip_address {
-        changes.extend(locks::fail_address(context, Kind::SecondFactor, address).await?);
+        let account = refusal.user_id.map(Subject::Account);
+        let begun = locks::fail_address(context, Kind::SecondFactor, address, account.as_ref());
+        changes.extend(begun.await?);
     }
     let actor = refusal.user_id.map_or_else(|| Actor::nobody(origin), |it| Actor::user(it, origin));
     let mut tx = context.db.begin().await?;
