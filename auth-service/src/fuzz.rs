@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::RefreshToken,
-    locks::{DeviceToken, Devices},
+    locks::{Device, DeviceToken, Devices, Home},
     mfa::{RecoveryCode, TotpCode, totp::TotpSecret},
     passkeys,
     passwords::{Attempt, Candidate, Proposal},
@@ -105,18 +105,21 @@ fn refresh_token(input: &[u8]) {
     }
 }
 
-fn devices() -> (Devices, Uuid, DateTime<chrono::Utc>) {
+const DEVICE: Device = Device { device_id: Uuid::from_u128(2), is_proved: true };
+
+fn devices() -> (Devices, Home, DateTime<chrono::Utc>) {
     let key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=".parse::<MasterKey>();
-    (Devices::new(&key.expect("32 bytes in base64")), Uuid::from_u128(1), DateTime::UNIX_EPOCH)
+    let home = Home { user_id: Uuid::from_u128(1), token_version: 1, factors_version: 0 };
+    (Devices::new(&key.expect("32 bytes in base64")), home, DateTime::UNIX_EPOCH)
 }
 
 fn device_tokens() -> Vec<Vec<u8>> {
-    let (devices, user_id, now) = devices();
+    let (devices, home, now) = devices();
     let expired = now - TimeDelta::days(100);
     bytes([
-        devices.issue(user_id, Uuid::from_u128(2), now),
-        devices.issue(user_id, Uuid::from_u128(2), expired),
-        devices.issue(Uuid::from_u128(3), Uuid::from_u128(2), now),
+        devices.issue(home, DEVICE, now),
+        devices.issue(home, DEVICE, expired),
+        devices.issue(Home { user_id: Uuid::from_u128(3), ..home }, DEVICE, now),
     ])
 }
 
@@ -124,10 +127,10 @@ fn device_tokens() -> Vec<Vec<u8>> {
 fn device_token(input: &[u8]) {
     let Ok(text) = from_utf8(input) else { return };
     let Ok(token) = DeviceToken::parse("it", text.to_owned()) else { return };
-    let (devices, user_id, now) = devices();
-    let good = devices.issue(user_id, Uuid::from_u128(2), now);
-    let found = devices.find(user_id, &token, now);
-    assert_eq!(found, (text == good).then_some(Uuid::from_u128(2)));
+    let (devices, home, now) = devices();
+    let good = devices.issue(home, DEVICE, now);
+    let found = devices.find(home, &token, now).map(|it| (it.device_id, it.is_proved));
+    assert_eq!(found, (text == good).then_some((DEVICE.device_id, DEVICE.is_proved)));
 }
 
 fn imported_hashes() -> Vec<Vec<u8>> {

@@ -343,7 +343,7 @@ async fn verifying_a_token_says_whose_it_is_or_why_it_is_nobodys() {
 async fn a_token_to_verify_has_a_greatest_length() {
     let auth = Auth::start().await;
     let caller = auth.credentials.person(Role::Viewer).await;
-    let request = pb::VerifyTokenRequest { token: "a".repeat(8193) };
+    let request = pb::VerifyTokenRequest { token: "a".repeat(8193), ..Default::default() };
 
     let status = auth.auth_as(&caller).verify_token(request).await.unwrap_err();
 

@@ -340,7 +340,7 @@ async fn a_challenge_passes_as_no_other_credential_and_none_as_a_challenge() {
 async fn failures_of_password_and_second_factor_are_counted_apart_over_all_challenges() {
     let auth = Auth::start().await;
     let ann = auth.person_with_mfa(EMAIL).await;
-    let (password, totp) = (pb::LockKind::Password as i32, pb::LockKind::Totp as i32);
+    let (password, factor) = (pb::LockKind::Password as i32, pb::LockKind::SecondFactor as i32);
     let account = pb::LockScope::Account as i32;
     let known = auth.login_with_code(EMAIL, &ann.authenticator).await.unwrap();
     auth.wait_for_the_next_code();
@@ -352,7 +352,7 @@ async fn failures_of_password_and_second_factor_are_counted_apart_over_all_chall
         let status = auth.fail_factor(EMAIL, &ann.authenticator).await;
         assert_eq!(reason(&status), Reason::SecondFactorFailed);
         // The password was proved, which ends its count and no other.
-        assert_eq!(auth.locks_of(&ann.user).await, [(totp, account, n)]);
+        assert_eq!(auth.locks_of(&ann.user).await, [(factor, account, n)]);
     }
     auth.execute("update auth.locks set failures = 8 where user_id = $1", ann.caller.user_id).await;
     let ninth = auth.fail_factor(EMAIL, &ann.authenticator).await;
@@ -373,7 +373,7 @@ async fn failures_of_password_and_second_factor_are_counted_apart_over_all_chall
     }
     assert!(on_known_device.is_ok(), "{on_known_device:?}");
     let begun = auth.audited("lock.begin").await;
-    assert_eq!(begun.new_values.unwrap()["kind"], "totp");
+    assert_eq!(begun.new_values.unwrap()["kind"], "second_factor");
     auth.service.clock.advance(TimeDelta::minutes(6));
     assert!(auth.login_with_code(EMAIL, &ann.authenticator).await.is_ok());
     assert_eq!(auth.locks_of(&ann.user).await, []);

@@ -296,6 +296,7 @@ async fn who_has_an_account_from_before_verifies_at_the_next_login_whichever_way
     let before = server.auth(&[]).await;
     let mut device = Device::ed25519();
     let (user, caller) = before.person_with_passkey(EMAIL, &mut device).await;
+    assert_eq!(server.next().await.header("Subject"), "How you log in was changed");
     let arguments = server.arguments(&["--smtp-tls", "none", "--email-verification", "required"]);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let auth = before.replica_configured(&[], &arguments).await;

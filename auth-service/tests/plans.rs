@@ -167,9 +167,12 @@ async fn what_ends_the_sessions_of_one_account_looks_at_no_other() {
     planner.run(HISTORY.to_owned()).await;
     let user = format!("'{}'", auth.credentials.person(Role::Developer).await.user_id);
 
-    for function in ["lock_live", "revoke_all"] {
+    for (function, arguments) in [
+        ("lock_live", format!("{user}, now(), {CUTOFF}")),
+        ("revoke_all", format!("{user}, now()")),
+    ] {
         let statement = statement(SESSIONS, function);
-        planner.reads("sessions_user_idx", &BOTH, statement, &format!("{user}, now()")).await;
+        planner.reads("sessions_user_idx", &BOTH, statement, &arguments).await;
     }
     let find = statement(REFRESH_TOKENS, "find_session");
     planner.reads("refresh_tokens_pkey", &BOTH, find, "'\\x00'").await;

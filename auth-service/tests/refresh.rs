@@ -94,6 +94,9 @@ async fn a_lost_answer_can_be_asked_for_again() {
     assert_eq!(again.refresh_token_expire_time, lost.refresh_token_expire_time);
     assert_ne!(again.access_token, lost.access_token);
     assert!(auth.accepts(&bearer(&user, &again)).await.is_ok());
+    let retried = auth.audited("session.refresh_retried").await;
+    retried.is_by(&bearer(&user, &again));
+    assert_eq!(retried.entity, ("session".to_owned(), again.session_id.clone()));
     assert!(auth.refresh(&again.refresh_token, "").await.is_ok());
 }
 

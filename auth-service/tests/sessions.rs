@@ -10,7 +10,10 @@ use prost_types::Timestamp;
 use tonic::{Request, Status};
 use uuid::Uuid;
 
-use crate::support::{Auth, EMAIL, bearer, named};
+use crate::{
+    mail::Mailing as _,
+    support::{Auth, EMAIL, PASSWORD, bearer, named},
+};
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -117,6 +120,62 @@ async fn a_shorter_lifetime_holds_for_sessions_that_are_open() {
 
     assert_eq!(reason(&refused), Reason::CredentialsExpired);
     assert_eq!(listed.iter().map(|it| it.current).collect::<Vec<_>>(), [true]);
+}
+
+#[tokio::test]
+async fn a_session_that_has_lasted_as_long_as_it_may_gets_nothing_by_any_way() {
+    let auth = Auth::start().await;
+    let (user, tokens) = auth.person(EMAIL).await;
+    let caller = bearer(&user, &tokens);
+    auth.enroll(&caller).await;
+    let older =
+        "update auth.sessions set created_at = created_at - interval '91 days' where user_id = $1";
+    auth.execute(older, caller.user_id).await;
+
+    let refreshed = auth.refresh(&tokens.refresh_token, "").await.unwrap_err();
+    let stepped_up = auth.reauthenticate(&caller, PASSWORD, None).await.err().unwrap();
+    let enrolled = auth.mfa(&caller).enroll_totp(pb::EnrollTotpRequest {}).await.unwrap_err();
+    let others = revoke_others(&auth, &caller).await.unwrap_err();
+    let listed = list(&auth, &caller, 0, "").await.sessions;
+
+    assert_eq!(reason(&refreshed), Reason::CredentialsExpired);
+    for status in [stepped_up, enrolled, others] {
+        assert_eq!(reason(&status), Reason::CredentialsRevoked);
+    }
+    assert_eq!(listed, []);
+}
+
+#[tokio::test]
+async fn ending_other_sessions_waits_for_who_changes_the_account() {
+    let auth = Auth::start().await;
+    let (user, here) = auth.person(EMAIL).await;
+    auth.login(EMAIL).await;
+    let caller = bearer(&user, &here);
+    let mut change = auth.database.superuser.begin().await.unwrap();
+    for sql in [
+        "select 1 from auth.users where user_id = $1 for update",
+        // Newest first, as a plan may.
+        "update auth.sessions set revoked_at = null where session_id =
+             (select max(session_id::text)::uuid from auth.sessions where user_id = $1)",
+    ] {
+        sqlx::query(sql).bind(caller.user_id).execute(&mut *change).await.unwrap();
+    }
+
+    let (ended, changed) = tokio::join!(revoke_others(&auth, &caller), async {
+        auth.until(
+            "select exists (select from pg_locks l join pg_database d on d.oid = l.database
+                            where not granted and d.datname = current_database())
+                 or exists (select from pg_locks l join pg_stat_activity a using (pid)
+                            where not l.granted and a.datname = current_database())",
+        )
+        .await;
+        let all = "update auth.sessions set revoked_at = null where user_id = $1";
+        sqlx::query(all).bind(caller.user_id).execute(&mut *change).await?;
+        change.commit().await
+    });
+
+    assert!(changed.is_ok(), "{changed:?}");
+    assert_eq!(ended.unwrap(), 1);
 }
 
 #[tokio::test]

@@ -219,9 +219,19 @@ impl Auth {
 
     /// What `VerifyToken` says of `token`.
     pub(crate) async fn verify(&self, token: &str) -> pb::VerifyTokenResponse {
+        self.verify_from(token, "").await.unwrap()
+    }
+
+    /// The same of `token` as `address` would present it.
+    pub(crate) async fn verify_from(
+        &self,
+        token: &str,
+        address: &str,
+    ) -> Result<pb::VerifyTokenResponse, Status> {
         let caller = self.credentials.person(ihuman_shared::access::Role::Viewer).await;
-        let request = pb::VerifyTokenRequest { token: token.to_owned() };
-        self.auth_as(&caller).verify_token(request).await.unwrap().into_inner()
+        let (token, client_ip_address) = (token.to_owned(), address.to_owned());
+        let request = pb::VerifyTokenRequest { token, client_ip_address };
+        Ok(self.auth_as(&caller).verify_token(request).await?.into_inner())
     }
 
     /// The audit trail of one action, oldest first.

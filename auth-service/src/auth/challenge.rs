@@ -12,11 +12,11 @@ use ihuman_shared::{
 };
 use serde_json::json;
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use super::store;
 use crate::{
     context::Context,
+    locks::Device,
     mfa::{self, Factor},
     opaque,
     passkeys::{self, Ceremony, RequestOptions},
@@ -64,7 +64,7 @@ pub(super) async fn open(
     conn: &mut PgConnection,
     context: &Context,
     user: &User,
-    device_id: Option<Uuid>,
+    device: Option<Device>,
     origin: &Arc<Origin>,
 ) -> Result<Challenge> {
     let token = ChallengeToken(opaque::generate()?);
@@ -73,7 +73,8 @@ pub(super) async fn open(
         challenge_hash: &hash,
         user_id: user.user_id,
         token_version: user.token_version,
-        device_id,
+        device_id: device.map(|it| it.device_id),
+        device_proved: device.is_some_and(|it| it.is_proved),
         expires_at,
     };
     store::challenge::insert(conn, new).await?;

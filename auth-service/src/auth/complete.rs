@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     challenge::{ChallengeToken, FAILURES_MAX, invalid},
-    opening::{self, Opened},
+    opening::{self, Opened, Place},
     passkey_login,
     store::{self, challenge::ChallengeRow},
 };
@@ -50,7 +50,7 @@ pub(crate) async fn complete_login(
         let mut conn = context.db.acquire().await?;
         store::challenge::find(&mut conn, &hash, context.now(), FAILURES_MAX).await?
     };
-    let ChallengeRow { user_id, device_id, .. } = match (waiting, proof) {
+    let ChallengeRow { user_id, device_id, device_proved, .. } = match (waiting, proof) {
         (Some(waiting), _) => waiting,
         // A passkey that logs in alone has nothing that waits.
         (None, FactorProof::Passkey(assertion)) => {
@@ -58,13 +58,13 @@ pub(crate) async fn complete_login(
         }
         (None, _) => return Err(invalid()),
     };
-    // A known device answers for itself only.
-    let (subject, address) = match device_id {
+    // A device on which the second factor was proved before answers for itself only.
+    let (subject, address) = match device_id.filter(|_| device_proved) {
         Some(device_id) => (Subject::Device { user_id, device_id }, None),
         None => (Subject::Account(user_id), origin.ip_address),
     };
     // Counted by account and not by challenge: another login gives no further guesses.
-    let counted = locks::admit(context, locks::Kind::Totp, subject, address).await?;
+    let counted = locks::admit(context, locks::Kind::SecondFactor, subject, address).await?;
     match prove(context, &hash, user_id, proof, &counted, origin).await? {
         Outcome::Opened(opened) => Ok(*opened),
         Outcome::Wrong => {
@@ -111,8 +111,9 @@ async fn prove(
         return Ok(Outcome::Gone);
     }
     counted.succeed(&mut tx).await?;
+    let place = Place::of(challenge.device_id, user.last_login_at);
     let user = users::store::login::update_last_login(&mut tx, user_id, now).await?;
-    let opened = opening::open(&mut tx, context, user, amr, challenge.device_id, origin).await?;
+    let opened = opening::open(&mut tx, context, user, amr, place, origin).await?;
     tx.commit().await?;
     Ok(Outcome::Opened(Box::new(opened)))
 }

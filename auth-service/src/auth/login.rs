@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use ihuman_shared::{
     Error, Result,
     access::Origin,
@@ -14,12 +15,12 @@ use uuid::Uuid;
 
 use super::{
     challenge::{self, Challenge},
-    opening::{self, Opened},
+    opening::{self, Opened, Place},
 };
 use crate::{
     context::Context,
     emails,
-    locks::{self, Counted, DeviceToken, Subject},
+    locks::{self, Counted, Device, DeviceToken, Subject},
     mfa,
     passwords::{Attempt, Verdict},
     users::{
@@ -58,6 +59,7 @@ struct Proved {
     renewed: Option<String>,
     /// Whether the address of the account is its owner's.
     is_verified: bool,
+    last_login_at: Option<DateTime<Utc>>,
 }
 
 /// Opens a session, or a challenge if the account has a second factor.
@@ -72,11 +74,14 @@ pub(crate) async fn login(
 ) -> Result<LoggedIn> {
     let mut known = find(context, &credentials.email).await?;
     let user_id = known.as_ref().map(|it| it.user_id);
-    let device_id = user_id
-        .and_then(|user_id| context.devices.find(user_id, &credentials.device, context.now()));
+    let device = known
+        .as_ref()
+        .and_then(|it| context.devices.find(it.into(), &credentials.device, context.now()));
     // A known device answers for itself only.
-    let (subject, address) = match (user_id, device_id) {
-        (Some(user_id), Some(device_id)) => (Subject::Device { user_id, device_id }, None),
+    let (subject, address) = match (user_id, device) {
+        (Some(user_id), Some(Device { device_id, .. })) => {
+            (Subject::Device { user_id, device_id }, None)
+        }
         (Some(user_id), None) => (Subject::Account(user_id), origin.ip_address),
         (None, _) => {
             let email = credentials.email.as_str().to_owned();
@@ -94,8 +99,8 @@ pub(crate) async fn login(
             return emails::refuse_unverified(context, proved.user_id, LOGIN, origin).await;
         }
         let logged_in = match proved.mfa_enabled {
-            false => open(context, &proved, &counted, device_id, origin).await?,
-            true => challenge(context, &proved, &counted, device_id, origin).await?,
+            false => open(context, &proved, &counted, device, origin).await?,
+            true => challenge(context, &proved, &counted, device, origin).await?,
         };
         if let Some(logged_in) = logged_in {
             return Ok(logged_in);
@@ -124,8 +129,15 @@ async fn prove(
     let hash = active.as_ref().and_then(|it| it.password_hash.as_deref());
     let verdict = counted.verify(context, attempt, hash).await?;
     let (Verdict::Good { renewed }, Some(login)) = (verdict, active) else { return Ok(None) };
-    let Login { user_id, password_hash, mfa_enabled, is_verified, .. } = login;
-    Ok(password_hash.map(|hash| Proved { user_id, hash, mfa_enabled, renewed, is_verified }))
+    let Login { user_id, password_hash, mfa_enabled, is_verified, last_login_at, .. } = login;
+    Ok(password_hash.map(|hash| Proved {
+        user_id,
+        hash,
+        mfa_enabled,
+        renewed,
+        is_verified,
+        last_login_at,
+    }))
 }
 
 /// None, when the account is not what it was when its password was proved.
@@ -133,7 +145,7 @@ async fn open(
     context: &Context,
     proved: &Proved,
     counted: &Counted,
-    device_id: Option<Uuid>,
+    device: Option<Device>,
     origin: &Arc<Origin>,
 ) -> Result<Option<LoggedIn>> {
     let user_id = proved.user_id;
@@ -142,8 +154,9 @@ async fn open(
     let user = users::store::update_login(&mut tx, user_id, &proved.hash, now).await?;
     let Some(user) = user else { return Ok(None) };
     counted.succeed(&mut tx).await?;
+    let place = Place::of(device.map(|it| it.device_id), proved.last_login_at);
     let amr = mfa::PASSWORD_ALONE;
-    let opened = opening::open(&mut tx, context, user, amr, device_id, origin).await?;
+    let opened = opening::open(&mut tx, context, user, amr, place, origin).await?;
     let actor = Actor::session(user_id, opened.tokens.session_id, origin);
     renew(&mut tx, proved, &actor).await?;
     tx.commit().await?;
@@ -156,14 +169,14 @@ async fn challenge(
     context: &Context,
     proved: &Proved,
     counted: &Counted,
-    device_id: Option<Uuid>,
+    device: Option<Device>,
     origin: &Arc<Origin>,
 ) -> Result<Option<LoggedIn>> {
     let mut tx = context.db.begin().await?;
     let user = users::store::login::lock(&mut tx, proved.user_id, &proved.hash, true).await?;
     let Some(user) = user else { return Ok(None) };
     counted.succeed(&mut tx).await?;
-    let challenge = challenge::open(&mut tx, context, &user, device_id, origin).await?;
+    let challenge = challenge::open(&mut tx, context, &user, device, origin).await?;
     renew(&mut tx, proved, &Actor::user(user.user_id, origin)).await?;
     tx.commit().await?;
     Ok(Some(LoggedIn::Challenged(challenge)))

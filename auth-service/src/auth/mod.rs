@@ -12,6 +12,8 @@ pub(crate) mod rpc;
 pub(crate) mod store;
 mod tokens;
 
+use std::net::IpAddr;
+
 use ihuman_shared::{
     Error, Result,
     access::Principal,
@@ -20,6 +22,7 @@ use ihuman_shared::{
     error::Reason,
 };
 use serde_json::json;
+use uuid::Uuid;
 
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use self::tokens::RefreshToken;
@@ -51,13 +54,20 @@ pub(crate) async fn logout(context: &Context, caller: &Principal) -> Result<()> 
     sessions::revoke(context, caller, session_id).await
 }
 
-/// What a credential proves, or why it proves nothing.
-pub(crate) async fn verify(context: &Context, token: &str) -> Result<Result<Proof, Reason>> {
+/// What a credential proves, or why it proves nothing: at `address`, if one is given.
+pub(crate) async fn verify(
+    context: &Context,
+    token: &str,
+    address: Option<IpAddr>,
+) -> Result<Result<Proof, Reason>> {
     if token.len() > CREDENTIAL_MAX {
         let problem = format!("must have at most {CREDENTIAL_MAX} bytes");
         return Err(Error::invalid("token", problem));
     }
     match context.authenticator.authenticate(Presented::guess(token)).await {
+        Ok(Proof { terms: Some(terms), .. }) if address.is_some() && !terms.allow(address) => {
+            Ok(Err(Reason::AddressNotAllowed))
+        }
         Ok(proof) => Ok(Ok(proof)),
         Err(Error::Unauthenticated(reason)) => Ok(Err(reason)),
         Err(error) => Err(error),
@@ -69,13 +79,14 @@ pub(crate) async fn current_user(context: &Context, caller: &Principal) -> Resul
     users::get(context, caller.user_id).await
 }
 
-/// Replaces the caller's password and ends every session of the account.
+/// Replaces the caller's password and ends every session of the account; returns what
+/// the device shows at its next login to be known.
 pub(crate) async fn change_password(
     context: &Context,
     caller: &Principal,
     current: &Attempt,
     new: Proposal,
-) -> Result<()> {
+) -> Result<String> {
     let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
     let (user_id, actor) = (caller.user_id, Actor::from(caller));
     let (user, login) = {
@@ -120,6 +131,12 @@ pub(crate) async fn change_password(
     // A login may have renewed the hash in between, or the second factor is gone.
     let token_version = updated.ok_or(Error::Conflict)?;
     counted.succeed(&mut tx).await?;
+    // Or its owner would be a stranger until the next login, and wait for what others do.
+    let amr =
+        sessions::store::find(&mut tx, session_id).await?.map(|it| it.amr).unwrap_or_default();
+    let device_id = Uuid::new_v4();
+    let device_token =
+        opening::issue_device_token(&mut tx, context, user_id, device_id, &amr).await?;
     let sessions = sessions::store::revoke_all(&mut tx, user_id, context.now()).await?;
     revocations::insert(&mut tx, context, &[Revoked::User { user_id, token_version }]).await?;
     mail::post(&mut tx, context, mail::Kind::PasswordChanged, user_id, None).await?;
@@ -127,5 +144,5 @@ pub(crate) async fn change_password(
     let change = Change::created("user.change_password", "user", user_id, new);
     audit::record(&mut tx, &actor, change).await?;
     tx.commit().await?;
-    Ok(())
+    Ok(device_token)
 }

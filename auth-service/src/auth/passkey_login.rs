@@ -12,12 +12,12 @@ use ihuman_shared::{
 use super::{
     challenge::invalid,
     complete::COMPLETE_LOGIN,
-    opening::{self, Opened},
+    opening::{self, Opened, Place},
 };
 use crate::{
     context::Context,
     emails,
-    locks::{self, Kind},
+    locks::{self, Kind, Subject},
     mfa,
     passkeys::{self, Assertion, Ceremony, Claim, Proof, Refusal},
     users::{self, store::State},
@@ -37,7 +37,7 @@ pub(super) async fn complete(
     // By address and not by account: a stranger who saw the id of a passkey must not make
     // its owner wait, and nobody guesses a signature.
     if let Some(address) = origin.ip_address {
-        locks::admit_address(context, Kind::Totp, address).await?;
+        locks::admit_address(context, Kind::SecondFactor, address).await?;
     }
     let ceremony = Ceremony::Alone { token_hash };
     let claim = Claim { ceremony, owner: None, with_password: false };
@@ -75,7 +75,8 @@ async fn open(context: &Context, proof: &Proof, origin: &Arc<Origin>) -> Result<
     }
     let user = users::store::login::update_last_login(&mut tx, user_id, now).await?;
     let amr = mfa::PASSKEY_ALONE;
-    let opened = opening::open(&mut tx, context, user, amr, None, origin).await?;
+    // Its owner was told of the passkey when it was added.
+    let opened = opening::open(&mut tx, context, user, amr, Place::Expected, origin).await?;
     tx.commit().await?;
     Ok(Some(opened))
 }
@@ -83,7 +84,9 @@ async fn open(context: &Context, proof: &Proof, origin: &Arc<Origin>) -> Result<
 async fn record_failure(context: &Context, refusal: Refusal, origin: &Arc<Origin>) -> Result<()> {
     let mut changes = refusal.changes;
     if let Some(address) = origin.ip_address {
-        changes.extend(locks::fail_address(context, Kind::Totp, address).await?);
+        let account = refusal.user_id.map(Subject::Account);
+        let begun = locks::fail_address(context, Kind::SecondFactor, address, account.as_ref());
+        changes.extend(begun.await?);
     }
     let actor = refusal.user_id.map_or_else(|| Actor::nobody(origin), |it| Actor::user(it, origin));
     let mut tx = context.db.begin().await?;

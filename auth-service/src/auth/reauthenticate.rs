@@ -43,7 +43,7 @@ pub(crate) async fn begin_reauthentication(
 ///
 /// # Errors
 /// `InvalidFields`, when something is not proved; `TooManyFailures`, while the session
-/// must wait.
+/// must wait, or for a second factor that it never proved the account.
 pub(crate) async fn reauthenticate(
     context: &Context,
     caller: &Principal,
@@ -51,10 +51,12 @@ pub(crate) async fn reauthenticate(
     proof: Option<&FactorProof>,
 ) -> Result<AccessToken> {
     let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
-    let login = {
+    let (login, session) = {
         let mut conn = context.db.acquire().await?;
-        users::store::login::get(&mut conn, caller.user_id).await?
+        let login = users::store::login::get(&mut conn, caller.user_id).await?;
+        (login, sessions::find_live(&mut conn, context, session_id).await?)
     };
+    let session = session.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?;
     let problem = match (login.mfa_enabled, proof) {
         (true, None) => Some("is required: the account has one"),
         (false, Some(_)) => Some("must not be set: the account has none"),
@@ -70,7 +72,13 @@ pub(crate) async fn reauthenticate(
     };
     let hash = hash.as_deref();
     let Some(proof) = proof else { return renew(context, caller, hash, None).await };
-    let counted = locks::admit(context, Kind::Totp, subject, None).await?;
+    // Who has only the password opens as many sessions as they like: those that have
+    // proved a second factor answer for themselves, and all others for each other.
+    let (subject, address) = match session.has_proved_second_factor() {
+        true => (subject, None),
+        false => (Subject::Account(caller.user_id), caller.origin.ip_address),
+    };
+    let counted = locks::admit(context, Kind::SecondFactor, subject, address).await?;
     renew(context, caller, hash, Some((proof, &counted))).await
 }
 
@@ -118,7 +126,7 @@ async fn renew(
     // Its password, its state or its factors changed in between.
     let user = user.ok_or(Error::Conflict)?;
     let session = sessions::store::lock(&mut tx, session_id).await?;
-    let session = session.filter(|it| it.is_live(now));
+    let session = session.filter(|it| it.is_live(context));
     let session = session.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?;
     let mut amr = mfa::PASSWORD_ALONE;
     if let Some((proof, counted)) = factor {
@@ -137,7 +145,8 @@ async fn renew(
     let old = json!({"auth_time": session.auth_time, "amr": session.amr});
     let session =
         sessions::store::update_authenticated(&mut tx, session_id, Some(now), amr).await?;
-    let token = context.tokens.issue_access(&user, &session, session.expires_at, now)?;
+    let end = context.tokens.end_of(&session);
+    let token = context.tokens.issue_access(&user, &session, end, now)?;
     let new = json!({"auth_time": session.auth_time, "amr": session.amr});
     let change = Change::changed("session.reauthenticate", "session", session_id, old, new);
     audit::record(&mut tx, &actor, change).await?;

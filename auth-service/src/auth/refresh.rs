@@ -51,16 +51,16 @@ pub(crate) async fn refresh(
     if let Some(used_at) = row.used_at {
         let retried = retried(&row, used_at, request_id, now);
         if let Some(successor) = retried {
-            return again(&mut tx, context, &user, &session, successor).await;
+            let tokens = again(&mut tx, context, &user, &session, successor, &actor).await?;
+            tx.commit().await?;
+            return Ok(tokens);
         }
         sessions::end(&mut tx, context, session_id, &actor, "session.revoke_reused").await?;
         tx.commit().await?;
         return Err(Error::Unauthenticated(Reason::RefreshTokenReused));
     }
-    // The last of the three is new when the configured lifetime is.
-    let end = context.tokens.session_end(session.created_at);
-    if row.expires_at.min(session.expires_at).min(end) <= now {
-        return Err(Error::Unauthenticated(Reason::CredentialsExpired));
+    if row.expires_at.min(context.tokens.end_of(&session)) <= now {
+        return Err(expired());
     }
     let tokens = rotate(&mut tx, context, &user, &session, &hash, request_id, origin).await?;
     let (old, new) = (
@@ -85,17 +85,27 @@ fn retried(
     row.successor_sealed.as_deref().filter(|_| same && in_time)
 }
 
-/// The tokens that the lost answer held, with a fresh access token.
+/// The tokens that the lost answer held, with a fresh access token. It is recorded:
+/// whoever overheard the request can repeat it as well.
 async fn again(
     conn: &mut PgConnection,
     context: &Context,
     user: &User,
     session: &Session,
     successor_sealed: &[u8],
+    actor: &Actor,
 ) -> Result<Tokens> {
-    let successor = context.tokens.open_successor(session.session_id, successor_sealed)?;
+    let (session_id, now) = (session.session_id, context.now());
+    let successor = context.tokens.open_successor(session_id, successor_sealed)?;
     let row = store::find(conn, &successor.hash()).await?.ok_or_else(invalid)?;
-    context.tokens.issue(user, session, successor, row.expires_at, context.now())
+    let expires_at = row.expires_at.min(context.tokens.end_of(session));
+    if expires_at <= now {
+        return Err(expired());
+    }
+    let new = json!({"expire_time": expires_at});
+    let change = Change::created("session.refresh_retried", "session", session_id, new);
+    audit::record(conn, actor, change).await?;
+    context.tokens.issue(user, session, successor, expires_at, now)
 }
 
 async fn rotate(
@@ -124,6 +134,10 @@ async fn rotate(
     let ip_address = origin.ip_address;
     sessions::store::update_refreshed(conn, session_id, now, expires_at, ip_address).await?;
     context.tokens.issue(user, session, successor, expires_at, now)
+}
+
+fn expired() -> Error {
+    Error::Unauthenticated(Reason::CredentialsExpired)
 }
 
 fn invalid() -> Error {

@@ -1,13 +1,13 @@
 //! `ihuman.auth.v1.AuthService`.
 
-use std::{mem::take, sync::Arc};
+use std::{mem::take, net::IpAddr, sync::Arc};
 
 use ihuman_proto::auth::v1::{
     self as pb,
     auth_service_server::{AuthService, AuthServiceServer},
 };
 use ihuman_shared::{
-    Result,
+    Error, Result,
     access::{Credential, Origin, Principal},
     credentials::Proof,
     error::{self, Reason},
@@ -127,9 +127,10 @@ impl AuthService for Auth {
         &self,
         request: Request<pb::VerifyTokenRequest>,
     ) -> Result<Response<pb::VerifyTokenResponse>, Status> {
-        let token = request.into_inner().token;
+        let pb::VerifyTokenRequest { token, client_ip_address } = request.into_inner();
+        let address = address("client_ip_address", &client_ip_address)?;
 
-        let answer = match super::verify(&self.0, &token).await? {
+        let answer = match super::verify(&self.0, &token, address).await? {
             Ok(proof) => active(&proof),
             Err(reason) => inactive(reason),
         };
@@ -195,9 +196,9 @@ impl AuthService for Auth {
         let caller = Principal::of(&request)?;
         let (current, new) = passwords(request.into_inner())?;
 
-        super::change_password(&self.0, &caller, &current, new).await?;
+        let device_token = super::change_password(&self.0, &caller, &current, new).await?;
 
-        Ok(Response::new(pb::ChangePasswordResponse {}))
+        Ok(Response::new(pb::ChangePasswordResponse { device_token }))
     }
 }
 
@@ -270,12 +271,23 @@ fn passkey(message: pb::PasskeyAssertion) -> Result<FactorProof> {
     Ok(FactorProof::Passkey(Box::new(assertion)))
 }
 
+/// An IP address in text form, or none if it is empty.
+fn address(field: &str, text: &str) -> Result<Option<IpAddr>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let address = text.parse().map_err(|_| Error::invalid(field, "must be an IP address"))?;
+    Ok(Some(address))
+}
+
 fn active(proof: &Proof) -> pb::VerifyTokenResponse {
-    let (session_id, api_key_id, expires_at) = match proof.credential {
-        Credential::Session { session_id, expires_at, .. } => {
-            (Some(session_id), None, Some(expires_at))
+    let (session_id, api_key_id, auth_time, expires_at) = match proof.credential {
+        Credential::Session { session_id, auth_time, expires_at, .. } => {
+            (Some(session_id), None, Some(auth_time), Some(expires_at))
         }
-        Credential::ApiKey { api_key_id, expires_at, .. } => (None, Some(api_key_id), expires_at),
+        Credential::ApiKey { api_key_id, expires_at, .. } => {
+            (None, Some(api_key_id), None, expires_at)
+        }
     };
     pb::VerifyTokenResponse {
         active: true,
@@ -286,6 +298,9 @@ fn active(proof: &Proof) -> pb::VerifyTokenResponse {
         expire_time: expires_at.map(parse::timestamp),
         session_id: text(session_id),
         api_key_id: text(api_key_id),
+        amr: proof.amr.to_vec(),
+        auth_time: auth_time.map(parse::timestamp),
+        issue_time: proof.issued_at.map(parse::timestamp),
     }
 }
 

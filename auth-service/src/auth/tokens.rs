@@ -107,6 +107,12 @@ impl TokenIssuer {
         opened_at + self.session_lifetime
     }
 
+    /// When `session` ends unless it is refreshed. It may have been meant to end later,
+    /// before the configured lifetime was shortened.
+    pub(crate) fn end_of(&self, session: &Session) -> DateTime<Utc> {
+        session.expires_at.min(self.session_end(session.created_at))
+    }
+
     /// The tokens of `session`: `refresh_token`, and an access token with what
     /// `user` may do now.
     pub(crate) fn issue(

@@ -21,7 +21,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub(crate) use self::{
-    device::{DeviceToken, Devices},
+    device::{Device, DeviceToken, Devices, Home},
     store::Kind,
 };
 use self::{
@@ -109,18 +109,34 @@ pub(crate) async fn admit_address(context: &Context, kind: Kind, address: IpAddr
     refuse_address(&mut conn, context, kind, address).await
 }
 
-/// Counts a failure of `address`; returns what to record, which is the wait that begins.
+/// Counts a failure of `address` to log in to an account, if it is known to which;
+/// returns what to record: the wait that begins, and that it has tried so many.
 pub(crate) async fn fail_address(
     context: &Context,
     kind: Kind,
     address: IpAddr,
-) -> Result<Option<Change>> {
+    account: Option<&Subject>,
+) -> Result<Vec<Change>> {
     let subject = Subject::Address(address);
     let key = context.subjects.key(kind, &subject);
     let counting = rule::counting(key.scope, context.now());
     let mut conn = context.db.acquire().await?;
     let lock = store::count(&mut conn, &key, &counting).await?;
-    Ok(lock.and_then(|lock| begun(&subject, &lock)))
+    let mut changes: Vec<Change> =
+        lock.and_then(|lock| begun(&subject, &lock)).into_iter().collect();
+    if let Some(account) = account {
+        let mut account_hash = context.subjects.key(kind, account).subject_hash;
+        shorten(&mut account_hash);
+        let noted = store::note_account(&mut conn, &key, &account_hash, rule::MANY_ACCOUNTS);
+        // Once, until its count begins anew.
+        if noted.await? == Some(rule::MANY_ACCOUNTS) {
+            metrics::counter!("ihuman_credential_stuffing_total").increment(1);
+            let new = json!({"kind": kind, "accounts": rule::MANY_ACCOUNTS});
+            let address = address.to_string();
+            changes.push(Change::created("lock.credential_stuffing", "address", address, new));
+        }
+    }
+    Ok(changes)
 }
 
 async fn refuse_address(
@@ -156,12 +172,12 @@ impl Counted {
         store::delete(conn, &self.key).await
     }
 
-    /// The credential was not proved; returns what to record, which is the waits that
-    /// begin with it.
+    /// The credential was not proved; returns what to record: the waits that begin with
+    /// it, and whether its address tries many accounts.
     pub(crate) async fn fail(&self, context: &Context) -> Result<Vec<Change>> {
         let mut begun: Vec<Change> = begun(&self.subject, &self.lock).into_iter().collect();
         if let Some(address) = self.address {
-            begun.extend(fail_address(context, self.key.kind, address).await?);
+            begun.extend(fail_address(context, self.key.kind, address, Some(&self.subject)).await?);
         }
         Ok(begun)
     }
@@ -239,15 +255,19 @@ impl Subjects {
         hmac::sign(&self.key, subject).as_ref().to_vec()
     }
 
-    /// The first 20 bits, so that there are no more than a million rows, whatever
-    /// is invented.
+    /// So few bits that there are no more than a million rows, whatever is invented.
     fn bucket(&self, subject: &[u8]) -> Vec<u8> {
         let mut hash = self.hash(subject);
-        hash.truncate(3);
-        if let Some(last) = hash.last_mut() {
-            *last &= 0xf0;
-        }
+        shorten(&mut hash);
         hash
+    }
+}
+
+/// Leaves the first 20 bits.
+fn shorten(hash: &mut Vec<u8>) {
+    hash.truncate(3);
+    if let Some(last) = hash.get_mut(2) {
+        *last &= 0xf0;
     }
 }
 

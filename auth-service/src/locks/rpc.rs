@@ -60,7 +60,7 @@ impl LockService for Locks {
 fn shown(lock: &Lock, now: DateTime<Utc>) -> Option<pb::Lock> {
     let kind = match lock.kind {
         Kind::Password => pb::LockKind::Password,
-        Kind::Totp => pb::LockKind::Totp,
+        Kind::SecondFactor => pb::LockKind::SecondFactor,
     };
     let scope = match lock.scope {
         Scope::Account => pb::LockScope::Account,

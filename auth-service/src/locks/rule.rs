@@ -25,6 +25,8 @@ const OF_ACCOUNT: usize = 3;
 /// The same for an address: an office behind one address mistypes more. One account
 /// makes an address wait long before that, so these are failures on many.
 const OF_ADDRESS: usize = 30;
+/// An address that fails for so many accounts is more than an office that mistypes.
+pub(super) const MANY_ACCOUNTS: i32 = 10;
 /// NIST allows no more than so many in a row; then once a day.
 const IN_A_ROW_MAX: i32 = 100;
 

@@ -11,9 +11,9 @@ use uuid::Uuid;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
     Password,
-    /// The code of an authenticator, or a recovery code in its place, so that trying
-    /// both gives no more guesses.
-    Totp,
+    /// The code of an authenticator, or a recovery code or a passkey in its place, so
+    /// that trying each gives no more guesses.
+    SecondFactor,
 }
 
 /// Whose failures are counted.
@@ -74,6 +74,7 @@ pub(crate) async fn count(
            on conflict (kind, scope, subject_hash) do update
            set failures = case when l.failed_at < $7::timestamptz then 1 else l.failures + 1 end,
                failed_at = $5::timestamptz,
+               accounts = case when l.failed_at < $7::timestamptz then '{}' else l.accounts end,
                wait_until = case
                    when l.failed_at < $7::timestamptz then $5::timestamptz + ($6::bigint[])[1] * interval '1 millisecond'
                    when l.failures + 1 >= $8 then $9::timestamptz
@@ -96,6 +97,28 @@ pub(crate) async fn count(
     .fetch_optional(conn)
     .await?;
     Ok(lock)
+}
+
+/// Notes for which account an address failed, unless it has or there are `max`; returns
+/// how many there are then.
+pub(crate) async fn note_account(
+    conn: &mut PgConnection,
+    key: &Key,
+    account_hash: &[u8],
+    max: i32,
+) -> Result<Option<i32>> {
+    let noted = sqlx::query_scalar!(
+        r#"update locks set accounts = accounts || $4::bytea
+           where kind = $1 and scope = $2 and subject_hash = $3
+               and cardinality(accounts) < $5 and not $4 = any (accounts)
+           returning cardinality(accounts) as "noted!""#,
+        key.kind as Kind,
+        key.scope as Scope,
+        key.subject_hash,
+        account_hash,
+        max,
+    );
+    Ok(noted.fetch_optional(conn).await?)
 }
 
 pub(crate) async fn find_wait_until(

@@ -43,6 +43,7 @@ struct Values<'a> {
     email: &'a str,
     link: &'a str,
     token: &'a str,
+    change: &'static str,
 }
 
 impl Stationery {
@@ -64,7 +65,7 @@ impl Stationery {
             // What is in the fragment is sent to no server, and so is in no log.
             _ => format!("{}/{page}#token={token}", self.link_base),
         };
-        let values = Values { email: to, link: &link, token };
+        let values = Values { email: to, link: &link, token, change: change(mail.kind) };
         let (subject, text, html) = template(mail.kind);
         Letter {
             to: to.to_owned(),
@@ -102,10 +103,7 @@ fn page(kind: Kind) -> &'static str {
     match kind {
         Kind::VerifyEmail => "verify-email",
         Kind::ConfirmEmailChange => "confirm-email-change",
-        Kind::ResetPassword
-        | Kind::RegistrationAttempt
-        | Kind::PasswordChanged
-        | Kind::EmailChanged => "reset-password",
+        _ => "reset-password",
     }
 }
 
@@ -130,8 +128,36 @@ fn template(kind: Kind) -> (&'static str, &'static str, &'static str) {
             ("Confirm your new e-mail address", files!("confirm_email_change"))
         }
         Kind::EmailChanged => ("Your e-mail address was changed", files!("email_changed")),
+        Kind::NewDevice => ("Somebody logged in on a new device", files!("new_device")),
+        Kind::AuthenticatorAdded
+        | Kind::AuthenticatorRemoved
+        | Kind::PasskeyAdded
+        | Kind::PasskeyRemoved
+        | Kind::SecondFactorsReset
+        | Kind::RecoveryCodeUsed
+        | Kind::RecoveryCodesReplaced => {
+            ("How you log in was changed", files!("second_factor_changed"))
+        }
     };
     (subject, text, html)
+}
+
+/// What happened to a second factor, in a sentence.
+fn change(kind: Kind) -> &'static str {
+    match kind {
+        Kind::AuthenticatorAdded => "An authenticator was added.",
+        Kind::AuthenticatorRemoved => "The authenticator was removed.",
+        Kind::PasskeyAdded => "A passkey was added.",
+        Kind::PasskeyRemoved => "A passkey was removed.",
+        Kind::SecondFactorsReset => {
+            "Every second factor and recovery code was removed, and every session was logged out."
+        }
+        Kind::RecoveryCodeUsed => "A recovery code was used, which does not work again.",
+        Kind::RecoveryCodesReplaced => {
+            "The recovery codes were replaced; the old ones do not work."
+        }
+        _ => "",
+    }
 }
 
 /// The template with each `{name}` replaced, in one pass: what a value says is never
@@ -146,6 +172,7 @@ fn fill(template: &str, values: &Values<'_>, form: impl Fn(&str) -> String) -> S
             "email" => values.email,
             "link" => values.link,
             "token" => values.token,
+            "change" => values.change,
             _ => "",
         }));
         filled.push_str(rest);
@@ -172,13 +199,21 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 6] = [
+    const KINDS: [Kind; 14] = [
         Kind::VerifyEmail,
         Kind::RegistrationAttempt,
         Kind::ResetPassword,
         Kind::PasswordChanged,
         Kind::ConfirmEmailChange,
         Kind::EmailChanged,
+        Kind::AuthenticatorAdded,
+        Kind::AuthenticatorRemoved,
+        Kind::PasskeyAdded,
+        Kind::PasskeyRemoved,
+        Kind::SecondFactorsReset,
+        Kind::RecoveryCodeUsed,
+        Kind::RecoveryCodesReplaced,
+        Kind::NewDevice,
     ];
 
     fn stationery() -> Stationery {
@@ -200,6 +235,7 @@ mod tests {
             for body in [&letter.text, &letter.html] {
                 assert!(!body.contains(['{', '}']), "{kind:?}: {body}");
                 assert!(body.contains("ann@example.com"), "{kind:?}");
+                assert!(body.contains(change(kind)), "{kind:?}");
                 let token = "A".repeat(43);
                 assert_eq!(body.contains(&format!("#token={token}")), kind.token().is_some());
                 assert_eq!(body.contains(&format!("\n{token}\n")), {

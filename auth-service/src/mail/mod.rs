@@ -81,6 +81,14 @@ impl Kind {
             Kind::PasswordChanged => "password_changed",
             Kind::ConfirmEmailChange => "confirm_email_change",
             Kind::EmailChanged => "email_changed",
+            Kind::AuthenticatorAdded => "authenticator_added",
+            Kind::AuthenticatorRemoved => "authenticator_removed",
+            Kind::PasskeyAdded => "passkey_added",
+            Kind::PasskeyRemoved => "passkey_removed",
+            Kind::SecondFactorsReset => "second_factors_reset",
+            Kind::RecoveryCodeUsed => "recovery_code_used",
+            Kind::RecoveryCodesReplaced => "recovery_codes_replaced",
+            Kind::NewDevice => "new_device",
         }
     }
 
@@ -90,7 +98,7 @@ impl Kind {
             Kind::VerifyEmail => Some(emails::Kind::VerifyEmail),
             Kind::ResetPassword => Some(emails::Kind::ResetPassword),
             Kind::ConfirmEmailChange => Some(emails::Kind::ChangeEmail),
-            Kind::RegistrationAttempt | Kind::PasswordChanged | Kind::EmailChanged => None,
+            _ => None,
         }
     }
 
@@ -102,15 +110,21 @@ impl Kind {
             Kind::ResetPassword | Kind::RegistrationAttempt | Kind::ConfirmEmailChange => {
                 user.state == State::Active
             }
-            Kind::PasswordChanged | Kind::EmailChanged => user.state != State::Deleted,
+            Kind::NewDevice => user.state == State::Active && is_verified,
+            _ => user.state != State::Deleted,
         }
     }
 
-    /// How many a person gets within an hour at the most, if a stranger can cause it.
+    /// How many a person gets within an hour at the most, if a stranger can cause it, or
+    /// who has the password alone.
     fn hourly_max(self) -> Option<i64> {
         match self {
-            Kind::PasswordChanged | Kind::EmailChanged => None,
-            _ => Some(5),
+            Kind::VerifyEmail
+            | Kind::RegistrationAttempt
+            | Kind::ResetPassword
+            | Kind::ConfirmEmailChange
+            | Kind::NewDevice => Some(5),
+            _ => None,
         }
     }
 }

@@ -20,6 +20,14 @@ pub(crate) enum Kind {
     PasswordChanged,
     ConfirmEmailChange,
     EmailChanged,
+    AuthenticatorAdded,
+    AuthenticatorRemoved,
+    PasskeyAdded,
+    PasskeyRemoved,
+    SecondFactorsReset,
+    RecoveryCodeUsed,
+    RecoveryCodesReplaced,
+    NewDevice,
 }
 
 /// What somebody asked for who said no more than an address.

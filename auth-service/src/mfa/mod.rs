@@ -22,7 +22,7 @@ use uuid::Uuid;
 use self::store::State;
 pub(crate) use self::{
     enrollment::Enrollment,
-    proof::{Claim, FactorProof, PASSKEY_ALONE, PASSWORD_ALONE, prove},
+    proof::{Claim, FactorProof, MFA, PASSKEY_ALONE, PASSWORD_ALONE, prove},
     recovery::RecoveryCode,
     reset::{reset, take_away},
     totp::TotpCode,
@@ -31,7 +31,7 @@ use crate::{
     auth,
     context::Context,
     locks::{self, Subject},
-    sessions,
+    mail, sessions,
     users::{self, store::User},
 };
 
@@ -102,9 +102,16 @@ pub(crate) async fn confirm_totp(
     let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
     let (user_id, now, actor) = (caller.user_id, context.now(), Actor::from(caller));
     let subject = Subject::Session { user_id, session_id };
-    let counted = locks::admit(context, locks::Kind::Totp, subject, None).await?;
+    let counted = locks::admit(context, locks::Kind::SecondFactor, subject, None).await?;
     let mut tx = context.db.begin().await?;
     let user = users::store::lock(&mut tx, user_id).await?;
+    // What was enrolled with the password alone may not become a factor beside one that
+    // the account has got meanwhile.
+    if let Err(error) = check_proved(&mut tx, context, caller).await {
+        drop(tx);
+        counted.take_back(context).await?;
+        return Err(error);
+    }
     let Some(sealed) = store::find_enrollment(&mut tx, user_id, now).await? else {
         drop(tx);
         counted.take_back(context).await?;
@@ -123,7 +130,7 @@ pub(crate) async fn confirm_totp(
     counted.succeed(&mut tx).await?;
     // The code that confirmed is used: it opens no session.
     store::confirm(&mut tx, user_id, step, now).await?;
-    let state = changed(&mut tx, &user).await?;
+    let state = changed(&mut tx, context, &user, mail::Kind::AuthenticatorAdded).await?;
     let codes = match state.recovery_codes_left {
         0 => replace_codes(&mut tx, context, &user).await?,
         _ => Vec::new(),
@@ -143,7 +150,7 @@ async fn prove_in_session(
     session_id: Uuid,
 ) -> Result<()> {
     let session = sessions::store::lock(conn, session_id).await?;
-    let session = session.filter(|it| it.is_live(context.now()));
+    let session = session.filter(|it| it.is_live(context));
     let session = session.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?;
     let mut amr: Vec<&str> = session.amr.iter().map(String::as_str).collect();
     for proved in proof::BY_TOTP {
@@ -166,7 +173,7 @@ pub(crate) async fn disable_totp(context: &Context, caller: &Principal) -> Resul
     if !store::delete_totp(&mut tx, user_id).await? {
         return Ok(());
     }
-    let after = changed(&mut tx, &user).await?;
+    let after = changed(&mut tx, context, &user, mail::Kind::AuthenticatorRemoved).await?;
     let (old, new) = (
         json!({"factors": before.factors(), "mfa_enabled": before.enabled}),
         json!({"factors": after.factors(), "mfa_enabled": after.enabled}),
@@ -189,6 +196,8 @@ pub(crate) async fn regenerate_recovery_codes(
         return Err(Error::WrongState { subject: "user", description });
     }
     let codes = replace_codes(&mut tx, context, &user).await?;
+    let notice = mail::Kind::RecoveryCodesReplaced;
+    mail::post(&mut tx, context, notice, user.user_id, None).await?;
     let old = json!({"recovery_codes_left": before.recovery_codes_left});
     let new = json!({"recovery_codes_left": codes.len()});
     let change = Change::changed("mfa.regenerate_recovery_codes", "user", user.user_id, old, new);
@@ -223,23 +232,31 @@ async fn check_proved(
 ) -> Result<State> {
     let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
     let state = store::get_state(conn, caller.user_id).await?;
-    let amr = sessions::store::find_amr(conn, session_id, context.now()).await?;
-    let amr = amr.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?;
-    match state.enabled && !amr.iter().any(|it| it == proof::MFA) {
+    let session = sessions::find_live(conn, context, session_id).await?;
+    let session = session.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?;
+    match state.enabled && !session.has_proved_second_factor() {
         true => Err(Error::RecentAuthenticationRequired(RECENT_AUTHENTICATION)),
         false => Ok(state),
     }
 }
 
 /// Call it whenever a second factor of a locked account has come or gone: says anew
-/// whether logins need one, and ends those that wait for one. Recovery codes go with the
-/// last factor.
+/// whether logins need one, ends those that wait for one, forgets an authenticator that
+/// was not confirmed, and has a mail tell the owner. Recovery codes go with the last
+/// factor.
 ///
 /// # Errors
 /// `WrongState`, when the password is too short to stand alone and would have to.
-pub(crate) async fn changed(conn: &mut PgConnection, user: &User) -> Result<State> {
+pub(crate) async fn changed(
+    conn: &mut PgConnection,
+    context: &Context,
+    user: &User,
+    notice: mail::Kind,
+) -> Result<State> {
     let enabled = store::update_enabled(conn, user.user_id).await?;
     auth::store::challenge::delete_of_user(conn, user.user_id).await?;
+    store::delete_enrollment(conn, user.user_id).await?;
+    mail::post(conn, context, notice, user.user_id, None).await?;
     if !enabled {
         store::delete_recovery_codes(conn, user.user_id).await?;
     }

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     context::Context,
+    mail,
     passkeys::{self, Assertion, Ceremony},
 };
 
@@ -31,7 +32,7 @@ const WITH_PASSKEY: &[&str] = &["pwd", "pop", "user", MFA];
 /// The same of a passkey whose device verified its user: two factors in one.
 pub(crate) const PASSKEY_ALONE: &[&str] = &["pop", "user", MFA];
 /// What every way has that proves a second factor.
-pub(super) const MFA: &str = "mfa";
+pub(crate) const MFA: &str = "mfa";
 
 /// What proves a second factor beside a password.
 pub(crate) enum FactorProof {
@@ -94,6 +95,7 @@ pub(crate) async fn prove(
             let new = json!({"recovery_codes_left": left});
             let change = Change::created("mfa.use_recovery_code", "user", user_id, new);
             audit::record(conn, actor, change).await?;
+            mail::post(conn, context, mail::Kind::RecoveryCodeUsed, user_id, None).await?;
             Ok(Some(WITH_RECOVERY_CODE))
         }
     }

@@ -62,7 +62,8 @@ impl MfaService for Mfa {
         let caller = Principal::of(&request)?;
         let code = TotpCode::parse("code", &request.into_inner().code)?;
 
-        let codes = super::confirm_totp(&self.0, &caller, &code).await?;
+        let done = super::confirm_totp(&self.0, &caller, &code).await;
+        let codes = self.recorded(&caller, "ConfirmTotp", done).await?;
 
         Ok(Response::new(pb::ConfirmTotpResponse { recovery_codes: texts(&codes) }))
     }

@@ -96,6 +96,14 @@ pub(crate) async fn confirm(
     Ok(())
 }
 
+/// Deletes the secret that was not confirmed.
+pub(crate) async fn delete_enrollment(conn: &mut PgConnection, user_id: Uuid) -> Result<()> {
+    sqlx::query!("delete from totps where user_id = $1 and not is_confirmed", user_id)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// The sealed secret that is in use.
 pub(crate) async fn find_secret(conn: &mut PgConnection, user_id: Uuid) -> Result<Option<Vec<u8>>> {
     let sealed = sqlx::query_scalar!(
@@ -128,7 +136,8 @@ pub(crate) async fn delete_totp(conn: &mut PgConnection, user_id: Uuid) -> Resul
     Ok(deleted.fetch_all(conn).await?.contains(&true))
 }
 
-/// Says whether logins need a second factor, by whether there is one; returns it.
+/// Says whether logins need a second factor, by whether there is one, and that they are
+/// not those of before; returns the first.
 ///
 /// # Errors
 /// `WrongState`, when there is none and the password is too short to stand alone.
@@ -138,7 +147,8 @@ pub(crate) async fn update_enabled(conn: &mut PgConnection, user_id: Uuid) -> Re
     sqlx::query_scalar!(
         "update users
          set mfa_enabled = exists (select from totps where user_id = $1 and is_confirmed)
-             or exists (select from passkeys where user_id = $1)
+                 or exists (select from passkeys where user_id = $1),
+             factors_version = factors_version + 1
          where user_id = $1
          returning mfa_enabled",
         user_id,

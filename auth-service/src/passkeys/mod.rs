@@ -38,7 +38,7 @@ pub(crate) use self::{
     registration::{begin_registration, finish_registration},
     relying_party::{RelyingParty, is_domain},
 };
-use crate::{context::Context, mfa, users};
+use crate::{context::Context, mail, mfa, users};
 
 /// How many passkeys an account has at the most.
 const COUNT_MAX: i64 = 20;
@@ -105,7 +105,7 @@ pub(crate) async fn delete(context: &Context, caller: &Principal, passkey_id: Uu
     let (user, _) = mfa::lock_own(&mut tx, context, caller).await?;
     let old = own(&mut tx, caller, passkey_id).await?;
     store::delete(&mut tx, passkey_id).await?;
-    let state = mfa::changed(&mut tx, &user).await?;
+    let state = mfa::changed(&mut tx, context, &user, mail::Kind::PasskeyRemoved).await?;
     let new = json!({"mfa_enabled": state.enabled});
     let change = Change::changed("passkey.delete", "passkey", passkey_id, recorded(&old), new);
     audit::record(&mut tx, &Actor::from(caller), change).await?;

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     context::Context,
+    mail,
     mfa::{self, RecoveryCode},
     users,
 };
@@ -79,7 +80,7 @@ pub(crate) async fn finish_registration(
         created_at: now,
     };
     store::insert(&mut tx, &passkey).await?;
-    mfa::changed(&mut tx, &user).await?;
+    mfa::changed(&mut tx, context, &user, mail::Kind::PasskeyAdded).await?;
     if !codes.is_empty() {
         mfa::give_codes(&mut tx, context, user.user_id, &codes).await?;
     }

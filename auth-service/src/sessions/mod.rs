@@ -19,6 +19,7 @@ use uuid::Uuid;
 use self::store::Session;
 use crate::{
     context::Context,
+    mfa,
     revocations::{self, Revoked},
     users,
 };
@@ -31,9 +32,7 @@ pub(crate) async fn list(
 ) -> Result<(Vec<Session>, String)> {
     let mut conn = context.db.acquire().await?;
     let (user_id, now) = (caller.user_id, context.now());
-    // A lifetime that was shortened since counts too.
-    let opened_after = now - context.session_lifetime();
-    let (after, limit) = (page.after, page.limit());
+    let (opened_after, after, limit) = (opened_after(context, now), page.after, page.limit());
     let sessions = store::list_live(&mut conn, user_id, now, opened_after, after, limit).await?;
     page.cut(sessions, |last| last.session_id)
 }
@@ -44,7 +43,7 @@ pub(crate) async fn revoke(context: &Context, caller: &Principal, session_id: Uu
     let found = store::lock(&mut tx, session_id).await?;
     let own = found.filter(|it| it.user_id == caller.user_id);
     let session = own.ok_or(Error::NotFound("session"))?;
-    if session.is_live(context.now()) {
+    if session.is_live(context) {
         end(&mut tx, context, session_id, &Actor::from(caller), "session.revoke").await?;
     }
     tx.commit().await?;
@@ -56,7 +55,11 @@ pub(crate) async fn revoke_others(context: &Context, caller: &Principal) -> Resu
     let session_id = caller.session_id().ok_or(Error::SessionRequired)?;
     let (user_id, now) = (caller.user_id, context.now());
     let mut tx = context.db.begin().await?;
-    let mut sessions = store::lock_live(&mut tx, user_id, now).await?;
+    // Whoever else ends many sessions of the account holds this before: they wait for
+    // each other here, and not for one session each.
+    users::store::lock(&mut tx, user_id).await?;
+    let opened_after = opened_after(context, now);
+    let mut sessions = store::lock_live(&mut tx, user_id, now, opened_after).await?;
     // Of two sessions that end each other at the same time, one does: the second
     // finds itself ended.
     let own = sessions.iter().position(|it| *it == session_id);
@@ -120,9 +123,30 @@ pub(crate) async fn end(
     audit::record(conn, actor, Change::changed(action, "session", session_id, old, new)).await
 }
 
+/// The session, if it is live.
+pub(crate) async fn find_live(
+    conn: &mut PgConnection,
+    context: &Context,
+    session_id: Uuid,
+) -> Result<Option<Session>> {
+    let session = store::find(conn, session_id).await?;
+    Ok(session.filter(|it| it.is_live(context)))
+}
+
+/// When a session was opened that has lasted at `now` as long as it may; the SQL half of
+/// [`TokenIssuer::end_of`](crate::auth::TokenIssuer::end_of).
+fn opened_after(context: &Context, now: DateTime<Utc>) -> DateTime<Utc> {
+    now - context.session_lifetime()
+}
+
 impl Session {
-    /// Whether it has neither been revoked nor expired.
-    pub(crate) fn is_live(&self, now: DateTime<Utc>) -> bool {
-        self.revoked_at.is_none() && self.expires_at > now
+    /// Whether its last proof was of a second factor.
+    pub(crate) fn has_proved_second_factor(&self) -> bool {
+        self.amr.iter().any(|it| it == mfa::MFA)
+    }
+
+    /// Whether it has neither been revoked nor ended.
+    pub(crate) fn is_live(&self, context: &Context) -> bool {
+        self.revoked_at.is_none() && context.tokens.end_of(self) > context.now()
     }
 }

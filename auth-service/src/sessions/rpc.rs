@@ -85,18 +85,17 @@ impl SessionService for Sessions {
 
 fn message(context: &Context, session: Session, current: Option<Uuid>) -> pb::Session {
     let text = |it: Option<IpAddr>| it.map(|it| it.to_string()).unwrap_or_default();
-    // A session may have expired later before the configured lifetime was shortened.
-    let end = context.tokens.session_end(session.created_at);
     pb::Session {
         id: session.session_id.to_string(),
         create_time: Some(parse::timestamp(session.created_at)),
         refresh_time: Some(parse::timestamp(session.refreshed_at)),
-        expire_time: Some(parse::timestamp(session.expires_at.min(end))),
-        latest_expire_time: Some(parse::timestamp(end)),
+        expire_time: Some(parse::timestamp(context.tokens.end_of(&session))),
+        latest_expire_time: Some(parse::timestamp(context.tokens.session_end(session.created_at))),
         ip_address: text(session.ip_address),
         refresh_ip_address: text(session.refresh_ip_address),
         device: device::label(&session.user_agent),
         user_agent: session.user_agent,
         current: current == Some(session.session_id),
+        amr: session.amr,
     }
 }

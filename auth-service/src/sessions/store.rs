@@ -122,18 +122,18 @@ pub(crate) async fn update_refreshed(
     Ok(())
 }
 
-/// How the session proved who it is, if it is neither revoked nor expired.
-pub(crate) async fn find_amr(
-    conn: &mut PgConnection,
-    session_id: Uuid,
-    now: DateTime<Utc>,
-) -> Result<Option<Vec<String>>> {
-    let amr = sqlx::query_scalar!(
-        "select amr from sessions where session_id = $1 and revoked_at is null and expires_at > $2",
+pub(crate) async fn find(conn: &mut PgConnection, session_id: Uuid) -> Result<Option<Session>> {
+    let session = sqlx::query_as!(
+        Session,
+        r#"select session_id, user_id, auth_time, amr, refreshed_at, expires_at, revoked_at,
+               ip_address as "ip_address: IpAddr", user_agent,
+               coalesce(refresh_ip_address, ip_address) as "refresh_ip_address: IpAddr", created_at
+           from sessions where session_id = $1"#,
         session_id,
-        now,
-    );
-    Ok(amr.fetch_optional(conn).await?)
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(session)
 }
 
 /// Remembers how the session proved who it is, and when if that is new.
@@ -173,21 +173,22 @@ pub(crate) async fn revoke(
     Ok(())
 }
 
-/// The live sessions of a user, which nobody else changes until the transaction
-/// ends. Locked in the order of their ids, so that two who lock them wait for each
-/// other and not both at once.
+/// The sessions of a locked user, neither revoked nor expired, that were opened after
+/// `opened_after`, which nobody else changes until the transaction ends.
 pub(crate) async fn lock_live(
     conn: &mut PgConnection,
     user_id: Uuid,
     now: DateTime<Utc>,
+    opened_after: DateTime<Utc>,
 ) -> Result<Vec<Uuid>> {
     let sessions = sqlx::query_scalar!(
         "select session_id from sessions
-         where user_id = $1 and revoked_at is null and expires_at > $2
+         where user_id = $1 and revoked_at is null and expires_at > $2 and created_at > $3
          order by session_id
          for update",
         user_id,
         now,
+        opened_after,
     );
     Ok(sessions.fetch_all(conn).await?)
 }
@@ -207,7 +208,7 @@ pub(crate) async fn revoke_many(
     Ok(())
 }
 
-/// Revokes all live sessions of a user; returns how many.
+/// Revokes all live sessions of a locked user; returns how many.
 pub(crate) async fn revoke_all(
     conn: &mut PgConnection,
     user_id: Uuid,

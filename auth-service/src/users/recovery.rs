@@ -49,7 +49,7 @@ pub async fn recover(
         let description = "is deactivated: reactivate it first".to_owned();
         return Err(Error::WrongState { subject: "user", description });
     }
-    mfa::take_away(&mut tx, user_id).await?;
+    mfa::take_away(&mut tx, &context, user_id).await?;
     let reset = store::addresses::reset_password(&mut tx, user_id, &password_hash, false, now);
     let token_version = reset.await?.ok_or(Error::Conflict)?;
     let revoked_sessions = sessions::store::revoke_all(&mut tx, user_id, now).await?;

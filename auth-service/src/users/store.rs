@@ -76,6 +76,9 @@ pub(crate) struct Login {
     pub(crate) state: State,
     pub(crate) is_verified: bool,
     pub(crate) mfa_enabled: bool,
+    pub(crate) token_version: i64,
+    pub(crate) factors_version: i64,
+    pub(crate) last_login_at: Option<DateTime<Utc>>,
 }
 
 /// Which accounts to list; what is not set does not matter.
@@ -150,8 +153,8 @@ pub(crate) async fn find_by_email(conn: &mut PgConnection, email: &str) -> Resul
 pub(crate) async fn find_login(conn: &mut PgConnection, email: &str) -> Result<Option<Login>> {
     let login = sqlx::query_as!(
         Login,
-        r#"select user_id, password_hash, state as "state: State", mfa_enabled,
-               email_verified_at is not null as "is_verified!"
+        r#"select user_id, password_hash, state as "state: State", mfa_enabled, token_version,
+               factors_version, last_login_at, email_verified_at is not null as "is_verified!"
            from users where lower(email) = lower($1)"#,
         email,
     )

@@ -135,6 +135,7 @@ pub(super) struct Verified {
     issued_at: DateTime<Utc>,
     expires_at: DateTime<Utc>,
     auth_time: DateTime<Utc>,
+    amr: Arc<[String]>,
 }
 
 /// Checks signatures, once for each token.
@@ -321,6 +322,7 @@ impl Verified {
             issued_at: time(claims.iat)?,
             expires_at: time(claims.exp)?,
             auth_time: time(claims.auth_time)?,
+            amr: claims.amr.into(),
         })
     }
 
@@ -338,7 +340,7 @@ impl Verified {
 
     pub(super) fn proof(&self) -> Result<Proof> {
         let Verified { user_id, session_id, version, signing_key, permissions, .. } = *self;
-        let Verified { expires_at, auth_time, .. } = *self;
+        let Verified { issued_at, expires_at, auth_time, .. } = *self;
         Ok(Proof {
             user_id,
             role: Role::parse(&self.role).ok_or_else(invalid)?,
@@ -350,6 +352,8 @@ impl Verified {
                 version,
                 signing_key,
             },
+            issued_at: Some(issued_at),
+            amr: Arc::clone(&self.amr),
             // Only people have sessions.
             is_service_account: false,
             terms: None,

@@ -261,6 +261,8 @@ impl ApiKeyVerifier {
             role,
             permissions: owner.intersection(scopes),
             credential: Credential::ApiKey { api_key_id, expires_at, version, read_at },
+            issued_at: None,
+            amr: Arc::default(),
             is_service_account: row.kind == "service_account",
             terms: Some(Arc::new(terms)),
         };

@@ -11,6 +11,7 @@ mod store;
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use http::{HeaderMap, header::AUTHORIZATION};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -62,6 +63,10 @@ pub struct Proof {
     pub permissions: Permissions,
     /// Which credential it is.
     pub credential: Credential,
+    /// When an access token was issued.
+    pub issued_at: Option<DateTime<Utc>>,
+    /// How the session of an access token last proved who it is (RFC 8176).
+    pub amr: Arc<[String]>,
     /// Whether the account is a program's.
     pub is_service_account: bool,
     /// What binds the use of an API key besides.
@@ -133,7 +138,7 @@ impl Authenticator {
 impl Proof {
     /// The caller, with where the request came from.
     pub fn principal(self, origin: Arc<Origin>) -> Principal {
-        let Proof { user_id, role, permissions, credential, is_service_account, terms: _ } = self;
+        let Proof { user_id, role, permissions, credential, is_service_account, .. } = self;
         Principal { user_id, role, permissions, credential, is_service_account, origin }
     }
 }

@@ -84,6 +84,10 @@ fn describe() {
     );
     metrics::describe_gauge!("ihuman_rpc_in_flight", "RPCs that are running now.");
     metrics::describe_counter!(
+        "ihuman_credential_stuffing_total",
+        "Addresses that began to fail at logins to many accounts."
+    );
+    metrics::describe_counter!(
         "ihuman_mails_total",
         "Attempts to send a mail, by what came of them."
     );

@@ -293,7 +293,7 @@ async fn list_roles(clients: Clients) -> Result<Clients> {
 }
 
 async fn verify_token((mut client, token): (Client, String)) -> Result<(Client, String)> {
-    let request = VerifyTokenRequest { token: token.clone() };
+    let request = VerifyTokenRequest { token: token.clone(), ..Default::default() };
     let answer = client.verify_token(request).await.map_err(failed)?.into_inner();
     if !answer.active {
         bail!("a good token is not active: {}", answer.inactive_reason);

@@ -10,23 +10,28 @@ pub(crate) struct NewChallenge<'a> {
     pub(crate) user_id: Uuid,
     pub(crate) token_version: i64,
     pub(crate) device_id: Option<Uuid>,
+    pub(crate) device_proved: bool,
     pub(crate) expires_at: DateTime<Utc>,
 }
 
 pub(crate) struct ChallengeRow {
     pub(crate) user_id: Uuid,
     pub(crate) token_version: i64,
+    /// The known device that it was asked for on.
     pub(crate) device_id: Option<Uuid>,
+    /// Whether the second factor was proved there before.
+    pub(crate) device_proved: bool,
 }
 
 pub(crate) async fn insert(conn: &mut PgConnection, new: NewChallenge<'_>) -> Result<()> {
     sqlx::query!(
-        "insert into login_challenges (challenge_hash, user_id, token_version, device_id, expires_at)
-         values ($1, $2, $3, $4, $5)",
+        "insert into login_challenges (challenge_hash, user_id, token_version, device_id, device_proved, expires_at)
+         values ($1, $2, $3, $4, $5, $6)",
         new.challenge_hash,
         new.user_id,
         new.token_version,
         new.device_id,
+        new.device_proved,
         new.expires_at,
     )
     .execute(conn)
@@ -43,7 +48,7 @@ pub(crate) async fn find(
 ) -> Result<Option<ChallengeRow>> {
     let challenge = sqlx::query_as!(
         ChallengeRow,
-        "select user_id, token_version, device_id from login_challenges
+        "select user_id, token_version, device_id, device_proved from login_challenges
          where challenge_hash = $1 and expires_at > $2 and failures < $3",
         challenge_hash,
         now,

@@ -12,8 +12,8 @@ use super::{Kind, Login, State, User};
 pub(crate) async fn get(conn: &mut PgConnection, user_id: Uuid) -> Result<Login> {
     let login = sqlx::query_as!(
         Login,
-        r#"select user_id, password_hash, state as "state: State", mfa_enabled,
-               email_verified_at is not null as "is_verified!"
+        r#"select user_id, password_hash, state as "state: State", mfa_enabled, token_version,
+               factors_version, last_login_at, email_verified_at is not null as "is_verified!"
            from users where user_id = $1"#,
         user_id,
     )

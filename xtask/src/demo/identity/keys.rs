@@ -57,7 +57,7 @@ impl Story {
         let request = RevokeCurrentApiKeyRequest {};
         call("RevokeCurrentApiKey", reader.api_keys().revoke_current_api_key(request).await)?;
         until_revoked(&successor).await?;
-        let request = VerifyTokenRequest { token: response.key };
+        let request = VerifyTokenRequest { token: response.key, ..Default::default() };
         let verified = call("VerifyToken", developer.auth().verify_token(request).await)?;
         ensure!(!verified.active, "expected the key not to be active");
         see(&format!("VerifyToken: {}", verified.inactive_reason));
