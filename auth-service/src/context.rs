@@ -78,7 +78,7 @@ impl Context {
             signing_keys,
             api_keys: ApiKeyHasher::new(&platform.master_key),
             key_quota: platform.rate_limit().of_principals(),
-            mailer: Mailer::new(&config.mail)?,
+            mailer: Mailer::new(&config.mail, &platform.master_key)?,
             email_tokens: TokenMaker::new(&platform.master_key),
             mfa_secrets: Sealer::new(&platform.master_key, MFA_SECRETS),
             answers: Sealer::new(&platform.master_key, ANSWERS),

@@ -300,7 +300,7 @@ async fn the_token_of_another_kind_of_mail_resets_nothing() {
     let resetting = auth.reset_token(&server).await;
 
     auth.is_refused(&verifying).await;
-    let verify = pb::VerifyEmailRequest { token: resetting.clone() };
+    let verify = pb::VerifyEmailRequest { token: resetting.clone(), password: PASSWORD.to_owned() };
     let status = auth.emails().verify_email(verify).await.unwrap_err();
     assert_eq!(reason(&status), Reason::EmailTokenInvalid);
     let confirm = pb::ConfirmEmailChangeRequest { token: resetting.clone() };

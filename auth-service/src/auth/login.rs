@@ -18,9 +18,8 @@ use super::{
 };
 use crate::{
     context::Context,
-    emails,
     locks::{self, Counted, DeviceToken, Subject},
-    mfa,
+    mail, mfa,
     passwords::{Attempt, Verdict},
     users::{
         self, Email,
@@ -63,8 +62,9 @@ struct Proved {
 /// Opens a session, or a challenge if the account has a second factor.
 ///
 /// # Errors
-/// `Unauthenticated`; `EmailNotVerified`, after a right password; `TooManyFailures`,
-/// whatever the password is, while it must wait.
+/// `Unauthenticated`, also after a right password where addresses must be verified and
+/// this one is not: who registers an address and then logs in must not learn whether it
+/// was free; `TooManyFailures`, whatever the password is, while it must wait.
 pub(crate) async fn login(
     context: &Context,
     credentials: &Credentials,
@@ -79,19 +79,19 @@ pub(crate) async fn login(
         (Some(user_id), Some(device_id)) => (Subject::Device { user_id, device_id }, None),
         (Some(user_id), None) => (Subject::Account(user_id), origin.ip_address),
         (None, _) => {
-            let email = credentials.email.as_str().to_owned();
-            (Subject::Nobody { email }, origin.ip_address)
+            let email_key = credentials.email.key().to_owned();
+            (Subject::Nobody { email_key }, origin.ip_address)
         }
     };
     let counted = locks::admit(context, locks::Kind::Password, subject, address).await?;
+    let mut is_unverified = false;
 
     for _ in 0..LOOKS {
         let proved = prove(context, &counted, known, &credentials.attempt).await?;
         let Some(proved) = proved else { break };
         if context.mailer.requires_verification() && !proved.is_verified {
-            // The password was not wrong.
-            counted.take_back(context).await?;
-            return emails::refuse_unverified(context, proved.user_id, LOGIN, origin).await;
+            is_unverified = true;
+            break;
         }
         let logged_in = match proved.mfa_enabled {
             false => open(context, &proved, &counted, device_id, origin).await?,
@@ -106,12 +106,15 @@ pub(crate) async fn login(
     }
     let begun = counted.fail(context).await?;
     record_failure(context, user_id, begun, origin);
+    if let Some(user_id) = user_id.filter(|_| is_unverified) {
+        mail::verify_again(context, user_id);
+    }
     Err(Error::Unauthenticated(Reason::LoginFailed))
 }
 
 async fn find(context: &Context, email: &Email) -> Result<Option<Login>> {
     let mut conn = context.db.acquire().await?;
-    users::store::find_login(&mut conn, email.as_str()).await
+    users::store::find_login(&mut conn, email.key()).await
 }
 
 async fn prove(

@@ -12,6 +12,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
+    config,
     context::Context,
     mail,
     passwords::Password,
@@ -30,18 +31,26 @@ pub(crate) struct Registration {
 
 /// Opens an account with the role viewer. Where addresses must be verified, the answer
 /// goes by mail and there is none here.
+///
+/// # Errors
+/// `RegistrationClosed`; `AlreadyExists`, where addresses need not be verified;
+/// `Overloaded`, while too many wait for the mail.
 pub(crate) async fn register(
     context: &Context,
     registration: Registration,
     key: Option<Key>,
     origin: &Arc<Origin>,
 ) -> Result<Option<User>> {
+    if context.config.registration == config::Registration::Closed {
+        return Err(Error::RegistrationClosed);
+    }
     // Before the transaction, so that no connection waits for it.
     let password_hash = context.hasher.hash(&registration.password).await?;
     let new = NewUser {
         user_id: Uuid::now_v7(),
         kind: Kind::Person,
         email: Some(registration.email.as_str()),
+        email_key: Some(registration.email.key()),
         display_name: registration.display_name.as_str(),
         password_hash: Some(&password_hash),
         role: Role::Viewer,
@@ -82,6 +91,7 @@ async fn open_unverified(
     if idempotency::claim(&mut tx, key.as_ref(), new.user_id, None).await?.is_some() {
         return Ok(());
     }
+    mail::refuse_if_full(&mut tx).await?;
     let recorded = json!({
         "kind": new.kind,
         "email": new.email,

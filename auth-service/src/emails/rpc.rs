@@ -10,7 +10,7 @@ use ihuman_shared::access::{Origin, Principal};
 use tonic::{Request, Response, Status};
 
 use super::EmailToken;
-use crate::{context::Context, limits, users::Email};
+use crate::{context::Context, limits, passwords::Attempt, users::Email};
 
 /// The service behind its limits.
 pub(crate) fn server(context: &Arc<Context>) -> EmailServiceServer<Emails> {
@@ -40,9 +40,11 @@ impl EmailService for Emails {
         request: Request<pb::VerifyEmailRequest>,
     ) -> Result<Response<pb::VerifyEmailResponse>, Status> {
         let origin = Origin::of(&request);
-        let token = EmailToken::parse(request.into_inner().token)?;
+        let request = request.into_inner();
+        let token = EmailToken::parse(request.token)?;
+        let attempt = Attempt::parse("password", request.password)?;
 
-        super::verify(&self.0, &token, &origin).await?;
+        super::verify(&self.0, &token, &attempt, &origin).await?;
 
         Ok(Response::new(pb::VerifyEmailResponse {}))
     }

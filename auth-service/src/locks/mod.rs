@@ -41,7 +41,7 @@ pub(crate) enum Subject {
     /// Strangers to an account.
     Account(Uuid),
     /// Strangers to an account that nobody has.
-    Nobody { email: String },
+    Nobody { email_key: String },
     /// A device that the account knows.
     Device { user_id: Uuid, device_id: Uuid },
     /// A session.
@@ -211,8 +211,8 @@ impl Subjects {
             Subject::Account(user_id) => {
                 (Scope::Account, Some(*user_id), self.hash(user_id.as_bytes()))
             }
-            Subject::Nobody { email } => {
-                (Scope::Account, None, self.bucket(email.to_lowercase().as_bytes()))
+            Subject::Nobody { email_key } => {
+                (Scope::Account, None, self.bucket(email_key.as_bytes()))
             }
             Subject::Device { user_id, device_id } => {
                 (Scope::Device, Some(*user_id), self.hash(device_id.as_bytes()))

@@ -1,7 +1,7 @@
 //! What mails say: a template of text and one of HTML for each kind.
 //!
-//! No mail shows the name of an account, which whoever opened it chose: strangers could
-//! have us send their own words to anybody.
+//! No mail shows a name or an address of an account, which whoever opened it chose:
+//! strangers could have us send their own words to anybody.
 
 use std::time::SystemTime;
 
@@ -40,7 +40,6 @@ pub(super) struct Undeliverable;
 
 /// What the templates have places for.
 struct Values<'a> {
-    email: &'a str,
     link: &'a str,
     token: &'a str,
 }
@@ -64,7 +63,7 @@ impl Stationery {
             // What is in the fragment is sent to no server, and so is in no log.
             _ => format!("{}/{page}#token={token}", self.link_base),
         };
-        let values = Values { email: to, link: &link, token };
+        let values = Values { link: &link, token };
         let (subject, text, html) = template(mail.kind);
         Letter {
             to: to.to_owned(),
@@ -105,33 +104,50 @@ fn page(kind: Kind) -> &'static str {
         Kind::ResetPassword
         | Kind::RegistrationAttempt
         | Kind::PasswordChanged
+        | Kind::EmailChangeRequested
         | Kind::EmailChanged => "reset-password",
     }
 }
 
 /// Subject, text and HTML.
 fn template(kind: Kind) -> (&'static str, &'static str, &'static str) {
-    macro_rules! files {
-        ($name:literal) => {
-            (
-                include_str!(concat!("templates/", $name, ".txt")),
-                include_str!(concat!("templates/", $name, ".html")),
-            )
-        };
+    match kind {
+        Kind::VerifyEmail => (
+            "Verify your e-mail address",
+            include_str!("templates/verify_email.txt"),
+            include_str!("templates/verify_email.html"),
+        ),
+        Kind::RegistrationAttempt => (
+            "You have an account already",
+            include_str!("templates/registration_attempt.txt"),
+            include_str!("templates/registration_attempt.html"),
+        ),
+        Kind::ResetPassword => (
+            "Choose a new password",
+            include_str!("templates/reset_password.txt"),
+            include_str!("templates/reset_password.html"),
+        ),
+        Kind::PasswordChanged => (
+            "Your password was changed",
+            include_str!("templates/password_changed.txt"),
+            include_str!("templates/password_changed.html"),
+        ),
+        Kind::ConfirmEmailChange => (
+            "Confirm your new e-mail address",
+            include_str!("templates/confirm_email_change.txt"),
+            include_str!("templates/confirm_email_change.html"),
+        ),
+        Kind::EmailChangeRequested => (
+            "Your e-mail address is about to change",
+            include_str!("templates/email_change_requested.txt"),
+            include_str!("templates/email_change_requested.html"),
+        ),
+        Kind::EmailChanged => (
+            "Your e-mail address was changed",
+            include_str!("templates/email_changed.txt"),
+            include_str!("templates/email_changed.html"),
+        ),
     }
-    let (subject, (text, html)) = match kind {
-        Kind::VerifyEmail => ("Verify your e-mail address", files!("verify_email")),
-        Kind::RegistrationAttempt => {
-            ("You have an account already", files!("registration_attempt"))
-        }
-        Kind::ResetPassword => ("Choose a new password", files!("reset_password")),
-        Kind::PasswordChanged => ("Your password was changed", files!("password_changed")),
-        Kind::ConfirmEmailChange => {
-            ("Confirm your new e-mail address", files!("confirm_email_change"))
-        }
-        Kind::EmailChanged => ("Your e-mail address was changed", files!("email_changed")),
-    };
-    (subject, text, html)
 }
 
 /// The template with each `{name}` replaced, in one pass: what a value says is never
@@ -143,7 +159,6 @@ fn fill(template: &str, values: &Values<'_>, form: impl Fn(&str) -> String) -> S
     for part in parts {
         let (name, rest) = part.split_once('}').unwrap_or((part, ""));
         filled.push_str(&form(match name {
-            "email" => values.email,
             "link" => values.link,
             "token" => values.token,
             _ => "",
@@ -172,12 +187,13 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 6] = [
+    const KINDS: [Kind; 7] = [
         Kind::VerifyEmail,
         Kind::RegistrationAttempt,
         Kind::ResetPassword,
         Kind::PasswordChanged,
         Kind::ConfirmEmailChange,
+        Kind::EmailChangeRequested,
         Kind::EmailChanged,
     ];
 
@@ -188,7 +204,15 @@ mod tests {
 
     fn letter(kind: Kind, to: &str) -> Letter {
         let (mail_id, user_id, now) = (Uuid::now_v7(), Uuid::now_v7(), Utc::now());
-        let mail = Leased { mail_id, kind, user_id, recipient: None, attempts: 1, created_at: now };
+        let mail = Leased {
+            mail_id,
+            kind,
+            user_id,
+            recipient: None,
+            attempts: 1,
+            token_version: None,
+            created_at: now,
+        };
         let token = EmailToken::parse("A".repeat(43)).unwrap();
         stationery().write(&mail, to, kind.token().map(|_| &token), now)
     }
@@ -199,7 +223,7 @@ mod tests {
             let letter = letter(kind, "ann@example.com");
             for body in [&letter.text, &letter.html] {
                 assert!(!body.contains(['{', '}']), "{kind:?}: {body}");
-                assert!(body.contains("ann@example.com"), "{kind:?}");
+                assert!(!body.contains("ann"), "{kind:?}: {body}");
                 let token = "A".repeat(43);
                 assert_eq!(body.contains(&format!("#token={token}")), kind.token().is_some());
                 assert_eq!(body.contains(&format!("\n{token}\n")), {
@@ -210,12 +234,12 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_text_and_neither_markup_nor_a_place() {
-        let letter = letter(Kind::VerifyEmail, "o'brien&{token}<b>@example.com");
+    fn a_value_is_text_and_neither_markup_nor_a_place() {
+        let values = Values { link: "https://a/?b='1'&c={token}<b>", token: "" };
 
-        assert!(letter.text.contains("o'brien&{token}<b>@example.com"), "{}", letter.text);
-        let escaped = "o&#39;brien&amp;{token}&lt;b&gt;@example.com";
-        assert!(letter.html.contains(escaped), "{}", letter.html);
+        assert_eq!(fill("at {link}.", &values, str::to_owned), format!("at {}.", values.link));
+        let escaped = "at https://a/?b=&#39;1&#39;&amp;c={token}&lt;b&gt;.";
+        assert_eq!(fill("at {link}.", &values, escape), escaped);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use ihuman_shared::{Result, notifications::Channel, platform::Platform};
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{sync::Semaphore, task::JoinSet, time::sleep};
 
 use super::{
     Kind,
@@ -25,6 +25,9 @@ use crate::context::Context;
 const EVERY: Duration = Duration::from_secs(2);
 /// How many mails are sent at once.
 const AT_ONCE: usize = 4;
+/// How many of them are about registrations: strangers may make as many of those as they
+/// like, to servers that never answer.
+const REGISTRATIONS_AT_ONCE: usize = 2;
 /// How long a replica has for one mail: longer than the longest timeout.
 const LEASE: TimeDelta = TimeDelta::minutes(5);
 /// How long to wait after the first failure, the second and so on; the last goes on.
@@ -51,8 +54,9 @@ pub(crate) fn start(platform: &Platform, context: &Arc<Context>) {
     tokio::spawn(async move {
         let mut hints = platform.notifications.subscribe(Channel::Mails);
         let mut sending = JoinSet::new();
+        let registrations = Arc::new(Semaphore::new(REGISTRATIONS_AT_ONCE));
         loop {
-            if let Err(error) = begin(&context, &mut sending).await {
+            if let Err(error) = begin(&context, &mut sending, &registrations).await {
                 tracing::warn!(%error, "can't look for mails to send");
             }
             tokio::select! {
@@ -65,7 +69,11 @@ pub(crate) fn start(platform: &Platform, context: &Arc<Context>) {
     });
 }
 
-async fn begin(context: &Arc<Context>, sending: &mut JoinSet<()>) -> Result<()> {
+async fn begin(
+    context: &Arc<Context>,
+    sending: &mut JoinSet<()>,
+    registrations: &Arc<Semaphore>,
+) -> Result<()> {
     while sending.try_join_next().is_some() {}
     resolve(context).await?;
     let free = AT_ONCE - sending.len();
@@ -75,11 +83,16 @@ async fn begin(context: &Arc<Context>, sending: &mut JoinSet<()>) -> Result<()> 
     let now = context.now();
     let mails = {
         let mut conn = context.db.acquire().await?;
-        store::lease(&mut conn, now, now + LEASE, free as i64).await?
+        let registrations_max = registrations.available_permits() as i64;
+        store::lease(&mut conn, now, now + LEASE, free as i64, registrations_max).await?
     };
     for mail in mails {
         let context = Arc::clone(context);
+        // There is one: no more were leased, and nobody else takes any.
+        let permit = mail.kind.is_of_registration().then(|| Arc::clone(registrations));
+        let permit = permit.and_then(|it| it.try_acquire_owned().ok());
         sending.spawn(async move {
+            let _permit = permit;
             if let Err(error) = deliver(&context, &mail).await {
                 // The lease ends, and somebody tries again.
                 tracing::warn!(%error, mail_id = %mail.mail_id, "can't send a mail");

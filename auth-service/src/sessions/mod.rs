@@ -19,6 +19,7 @@ use uuid::Uuid;
 use self::store::Session;
 use crate::{
     context::Context,
+    emails,
     revocations::{self, Revoked},
 };
 
@@ -44,7 +45,7 @@ pub(crate) async fn revoke(context: &Context, caller: &Principal, session_id: Uu
     let own = found.filter(|it| it.user_id == caller.user_id);
     let session = own.ok_or(Error::NotFound("session"))?;
     if session.is_live(context.now()) {
-        end(&mut tx, context, session_id, &Actor::from(caller), "session.revoke").await?;
+        end(&mut tx, context, &session, &Actor::from(caller), "session.revoke").await?;
     }
     tx.commit().await?;
     Ok(())
@@ -67,23 +68,26 @@ pub(crate) async fn revoke_others(context: &Context, caller: &Principal) -> Resu
         let change = Change::created("session.revoke_others", "user", user_id, new);
         audit::record(&mut tx, &Actor::from(caller), change).await?;
     }
+    emails::cancel_change(&mut tx, user_id, &Actor::from(caller)).await?;
     tx.commit().await?;
     Ok(i32::try_from(sessions.len()).unwrap_or(i32::MAX))
 }
 
-/// Ends a locked session and every token of it, and records that as `action`.
+/// Ends a locked session and every token of it, with a change of the account's address
+/// that waits, and records that as `action`.
 pub(crate) async fn end(
     conn: &mut PgConnection,
     context: &Context,
-    session_id: Uuid,
+    session: &Session,
     actor: &Actor,
     action: &'static str,
 ) -> Result<()> {
-    let now = context.now();
+    let (session_id, now) = (session.session_id, context.now());
     store::revoke(conn, session_id, now).await?;
     revocations::insert(conn, context, Revoked::Session(session_id)).await?;
     let (old, new) = (json!({"revoke_time": null}), json!({"revoke_time": now}));
-    audit::record(conn, actor, Change::changed(action, "session", session_id, old, new)).await
+    audit::record(conn, actor, Change::changed(action, "session", session_id, old, new)).await?;
+    emails::cancel_change(conn, session.user_id, actor).await
 }
 
 impl Session {

@@ -30,13 +30,22 @@ pub(crate) struct Entry {
     pub(crate) email: Email,
     pub(crate) display_name: DisplayName,
     pub(crate) role: Role,
-    pub(crate) password: ForeignHash,
+    /// None leaves it to the owner to set one.
+    pub(crate) password: Option<ForeignHash>,
     /// Whether the other system verified the address.
     pub(crate) email_verified: bool,
 }
 
 /// An entry as it came: read, or what is wrong with it.
 pub(crate) type Read = Result<Entry, Vec<Violation>>;
+
+/// What an entry comes to before it is stored.
+enum Prepared {
+    /// Its address is taken, or it is refused.
+    Left,
+    /// With the hash to store, if it has a password.
+    Free(Option<String>),
+}
 
 /// What became of an entry.
 #[derive(Debug, Deserialize, Serialize)]
@@ -61,7 +70,7 @@ pub(crate) async fn import(
     key: Option<Key>,
 ) -> Result<Vec<Outcome>> {
     // Before the transaction, so that no connection waits for it.
-    let hashes = hash(context, &entries).await?;
+    let prepared = prepare(context, &entries).await?;
 
     let user_import_id = Uuid::now_v7();
     let mut tx = context.db.begin().await?;
@@ -70,9 +79,9 @@ pub(crate) async fn import(
         return serde_json::from_value(results).map_err(Error::internal);
     }
     let (mut outcomes, mut changes) = (Vec::new(), Vec::new());
-    for (entry, hash) in entries.into_iter().zip(hashes) {
+    for (entry, prepared) in entries.into_iter().zip(prepared) {
         let outcome = match entry {
-            Ok(entry) => open(&mut tx, entry, hash, context.now(), &mut changes).await?,
+            Ok(entry) => open(&mut tx, entry, prepared, context.now(), &mut changes).await?,
             Err(violations) => refused(violations),
         };
         outcomes.push(outcome);
@@ -86,50 +95,52 @@ pub(crate) async fn import(
     Ok(outcomes)
 }
 
-/// The hashes to store. None where the address is taken: nothing is computed for it,
-/// which makes a retry cheap.
-async fn hash(context: &Context, entries: &[Read]) -> Result<Vec<Option<String>>> {
-    let email = |it: &Read| it.as_ref().map(|it| it.email.as_str().to_owned()).unwrap_or_default();
-    let emails: Vec<String> = entries.iter().map(email).collect();
+/// Hashes what has to be hashed. Nothing is computed where the address is taken, which
+/// makes a retry cheap.
+async fn prepare(context: &Context, entries: &[Read]) -> Result<Vec<Prepared>> {
+    let key = |it: &Read| it.as_ref().map(|it| it.email.key().to_owned()).unwrap_or_default();
+    let email_keys: Vec<String> = entries.iter().map(key).collect();
     let owners = {
         let mut conn = context.db.acquire().await?;
-        store::find_owners(&mut conn, &emails).await?
+        store::find_owners(&mut conn, &email_keys).await?
     };
     let mut importing: Option<Importing<'_>> = None;
-    let mut hashes = Vec::with_capacity(entries.len());
+    let mut prepared = Vec::with_capacity(entries.len());
     for (entry, owner) in entries.iter().zip(owners) {
-        hashes.push(match entry {
-            Ok(entry) if owner.is_none() => Some(match &entry.password {
-                ForeignHash::Stored(hash) => hash.clone(),
-                ForeignHash::Sha256 { digest, salt } => {
+        prepared.push(match entry {
+            Ok(entry) if owner.is_none() => Prepared::Free(match &entry.password {
+                None => None,
+                Some(ForeignHash::Stored(hash)) => Some(hash.clone()),
+                Some(ForeignHash::Sha256 { digest, salt }) => {
                     let importing = match &importing {
                         Some(importing) => importing,
                         None => importing.insert(context.hasher.importing()?),
                     };
-                    importing.wrap_sha256(*digest, salt.clone()).await?
+                    Some(importing.wrap_sha256(*digest, salt.clone()).await?)
                 }
             }),
-            _ => None,
+            _ => Prepared::Left,
         });
     }
-    Ok(hashes)
+    Ok(prepared)
 }
 
 async fn open(
     conn: &mut PgConnection,
     entry: Entry,
-    hash: Option<String>,
+    prepared: Prepared,
     now: DateTime<Utc>,
     changes: &mut Vec<Change>,
 ) -> Result<Outcome> {
     let Entry { email, display_name, role, email_verified, .. } = entry;
-    if let Some(hash) = hash {
+    if let Prepared::Free(password_hash) = prepared {
         let user_id = Uuid::now_v7();
         let new = NewPerson {
             user_id,
             email: email.as_str(),
+            email_key: email.key(),
             display_name: display_name.as_str(),
-            password_hash: &hash,
+            password_hash: password_hash.as_deref(),
             role,
             email_verified_at: email_verified.then_some(now),
         };
@@ -145,7 +156,7 @@ async fn open(
             return Ok(Outcome::Created(user_id));
         }
     }
-    let owners = store::find_owners(conn, &[email.as_str().to_owned()]).await?;
+    let owners = store::find_owners(conn, &[email.key().to_owned()]).await?;
     // None only if the account was deleted at this moment.
     owners.into_iter().flatten().next().map(Outcome::AlreadyExists).ok_or(Error::Conflict)
 }

@@ -11,7 +11,7 @@ use ihuman_shared::{
     Error, Result,
     access::{Principal, Role},
     idempotency::Key,
-    parse::{self, Fields},
+    parse::Fields,
 };
 use tonic::{Request, Response, Status};
 
@@ -112,8 +112,9 @@ fn role(caller: &Principal, field: &str, number: i32) -> Result<Role> {
 fn password(
     path: &impl Fn(&str) -> String,
     password_hash: Option<PasswordHash>,
-) -> Result<ForeignHash> {
-    match parse::required(&path("password_hash"), password_hash)? {
+) -> Result<Option<ForeignHash>> {
+    let Some(password_hash) = password_hash else { return Ok(None) };
+    let foreign = match password_hash {
         PasswordHash::Argon2(text) => ForeignHash::argon2(&path("argon2"), &text),
         PasswordHash::Bcrypt(text) => ForeignHash::bcrypt(&path("bcrypt"), &text),
         PasswordHash::Sha256(sha256) => {
@@ -124,7 +125,8 @@ fn password(
             };
             ForeignHash::sha256(&path("sha256"), &sha256.hex, sha256.salt, is_suffix)
         }
-    }
+    };
+    foreign.map(Some)
 }
 
 impl From<Outcome> for pb::ImportUserResult {

@@ -9,23 +9,25 @@ use uuid::Uuid;
 pub(crate) struct NewPerson<'a> {
     pub(crate) user_id: Uuid,
     pub(crate) email: &'a str,
+    /// What it is compared by.
+    pub(crate) email_key: &'a str,
     pub(crate) display_name: &'a str,
-    pub(crate) password_hash: &'a str,
+    pub(crate) password_hash: Option<&'a str>,
     pub(crate) role: Role,
     pub(crate) email_verified_at: Option<DateTime<Utc>>,
 }
 
-/// The accounts that have an address of `emails`; none where it is free.
+/// The accounts that have the addresses; none where one is free.
 pub(crate) async fn find_owners(
     conn: &mut PgConnection,
-    emails: &[String],
+    email_keys: &[String],
 ) -> Result<Vec<Option<Uuid>>> {
     let owners = sqlx::query_scalar!(
         r#"select u.user_id as "user_id?"
-           from unnest($1::text[]) with ordinality as wanted (email, place)
-           left join users u on lower(u.email) = lower(wanted.email)
+           from unnest($1::text[]) with ordinality as wanted (email_key, place)
+           left join users u on u.email_key = wanted.email_key
            order by wanted.place"#,
-        emails,
+        email_keys,
     )
     .fetch_all(conn)
     .await?;
@@ -35,15 +37,16 @@ pub(crate) async fn find_owners(
 /// Whether the address was free, and the account is there now.
 pub(crate) async fn insert_person(conn: &mut PgConnection, new: NewPerson<'_>) -> Result<bool> {
     let inserted = sqlx::query!(
-        "insert into users (user_id, kind, email, display_name, password_hash, role, email_verified_at)
-         values ($1, 'person', $2, $3, $4, $5, $6)
-         on conflict ((lower(email))) do nothing",
+        "insert into users (user_id, kind, email, email_key, display_name, password_hash, role, email_verified_at)
+         values ($1, 'person', $2, $7, $3, $4, $5, $6)
+         on conflict do nothing",
         new.user_id,
         new.email,
         new.display_name,
         new.password_hash,
         new.role as Role,
         new.email_verified_at,
+        new.email_key,
     )
     .execute(conn)
     .await?;

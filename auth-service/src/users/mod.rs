@@ -26,7 +26,7 @@ use self::store::{Filter, Kind, NewUser, State, User};
 pub(crate) use self::{
     avatar::AvatarUrl,
     deletion::delete,
-    names::{DisplayName, Email, Query},
+    names::{DisplayName, Email, Query, email_key},
     permissions::{ExtraPermissions, set_permissions},
     profile::{Profile, update},
     statistics::{Statistics, statistics},
@@ -156,6 +156,7 @@ pub(crate) async fn create_service_account(
         user_id,
         kind: Kind::ServiceAccount,
         email: None,
+        email_key: None,
         display_name: display_name.as_str(),
         password_hash: None,
         role,
