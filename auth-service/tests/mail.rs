@@ -89,7 +89,8 @@ async fn a_mail_is_text_and_html_with_a_link_and_the_bare_token_and_no_name() {
     let link = format!("https://app.example.com/reset-password#token={token}");
     assert!(body.contains(&format!("\r\n{link}\r\n")), "{body}");
     assert!(body.contains(&format!("<a href=\"{link}\">")), "{body}");
-    assert!(!body.contains("evil") && !body.contains("brien"), "{body}");
+    let (_, said) = body.split_once("\r\n\r\n").unwrap();
+    assert!(!said.contains("evil") && !said.contains("brien"), "{said}");
 }
 
 #[tokio::test]
@@ -108,13 +109,14 @@ async fn a_stranger_sends_nobody_words_in_an_address() {
         current_password: PASSWORD.to_owned(),
         new_password: "a kettle that sings at dawn".to_owned(),
     };
-    for _ in 0..3 {
-        let mail = server.next().await;
-        assert!(!mail.body().contains("evil"), "{}", mail.body());
-    }
+    let mut mails = vec![server.next().await, server.next().await, server.next().await];
     auth.auth_as(&bearer(&user, &tokens)).change_password(change).await.unwrap();
-    let mail = server.next().await;
-    assert!(!mail.body().contains("evil"), "{}", mail.body());
+    mails.push(server.next().await);
+    for mail in mails {
+        let body = mail.body();
+        let (_, said) = body.split_once("\r\n\r\n").unwrap();
+        assert!(!said.contains("evil"), "{said}");
+    }
 }
 
 #[tokio::test]

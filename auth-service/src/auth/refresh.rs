@@ -53,7 +53,7 @@ pub(crate) async fn refresh(
         if let Some(successor) = retried {
             return again(&mut tx, context, &user, &session, successor).await;
         }
-        sessions::end(&mut tx, context, &session, &actor, "session.revoke_reused").await?;
+        sessions::end(&mut tx, context, session_id, &actor, "session.revoke_reused").await?;
         tx.commit().await?;
         return Err(Error::Unauthenticated(Reason::RefreshTokenReused));
     }

@@ -27,7 +27,10 @@ use crate::{
     mail,
     passwords::Attempt,
     sessions,
-    users::{self, Email, store::User},
+    users::{
+        self, Email,
+        store::{State, User},
+    },
 };
 
 /// The path under which refused passwords are recorded.
@@ -152,6 +155,9 @@ pub(crate) async fn verify(
         let user = owner(&mut conn, context, kind, token).await?;
         users::store::login::get(&mut conn, user.user_id).await?
     };
+    if login.state != State::Active {
+        return Err(Error::EmailTokenInvalid);
+    }
     let subject = Subject::Account(login.user_id);
     let counted = locks::admit(context, locks::Kind::Password, subject, origin.ip_address).await?;
     let hash = login.password_hash.as_deref();
@@ -164,7 +170,12 @@ pub(crate) async fn verify(
     // Its password, its state or its second factor changed in between.
     let user = user.ok_or(Error::Conflict)?;
     counted.succeed(&mut tx).await?;
-    use_up(&mut tx, context, kind, token).await?;
+    if let Err(error) = use_up(&mut tx, context, kind, token).await {
+        // Another was faster, and the password was not wrong.
+        drop(tx);
+        counted.take_back(context).await?;
+        return Err(error);
+    }
     users::store::addresses::update_verified(&mut tx, user.user_id, now).await?;
     let (old, new) =
         (json!({"email_verify_time": user.email_verified_at}), json!({"email_verify_time": now}));

@@ -211,6 +211,7 @@ mod tests {
             recipient: None,
             attempts: 1,
             token_version: None,
+            comes_last: false,
             created_at: now,
         };
         let token = EmailToken::parse("A".repeat(43)).unwrap();
@@ -221,6 +222,8 @@ mod tests {
     fn every_place_of_a_template_is_filled_and_a_token_is_in_the_fragment_and_by_itself() {
         for kind in KINDS {
             let letter = letter(kind, "ann@example.com");
+            let (_, text, html) = template(kind);
+            assert!(!text.contains("{email}") && !html.contains("{email}"), "{kind:?}");
             for body in [&letter.text, &letter.html] {
                 assert!(!body.contains(['{', '}']), "{kind:?}: {body}");
                 assert!(!body.contains("ann"), "{kind:?}: {body}");

@@ -121,12 +121,6 @@ impl Kind {
         }
     }
 
-    /// Whether a registration causes it, which anybody may do as often as they like:
-    /// everything else goes first.
-    fn is_of_registration(self) -> bool {
-        matches!(self, Kind::VerifyEmail | Kind::RegistrationAttempt)
-    }
-
     /// How many a person gets within the [`WINDOW`] at the most, if a stranger can cause it.
     fn window_max(self) -> Option<i64> {
         match self {

@@ -25,9 +25,9 @@ use crate::context::Context;
 const EVERY: Duration = Duration::from_secs(2);
 /// How many mails are sent at once.
 const AT_ONCE: usize = 4;
-/// How many of them are about registrations: strangers may make as many of those as they
-/// like, to servers that never answer.
-const REGISTRATIONS_AT_ONCE: usize = 2;
+/// How many of them are mails that come last: strangers can cause as many of those as
+/// they like, to servers that never answer.
+const LAST_AT_ONCE: usize = 2;
 /// How long a replica has for one mail: longer than the longest timeout.
 const LEASE: TimeDelta = TimeDelta::minutes(5);
 /// How long to wait after the first failure, the second and so on; the last goes on.
@@ -54,9 +54,9 @@ pub(crate) fn start(platform: &Platform, context: &Arc<Context>) {
     tokio::spawn(async move {
         let mut hints = platform.notifications.subscribe(Channel::Mails);
         let mut sending = JoinSet::new();
-        let registrations = Arc::new(Semaphore::new(REGISTRATIONS_AT_ONCE));
+        let last = Arc::new(Semaphore::new(LAST_AT_ONCE));
         loop {
-            if let Err(error) = begin(&context, &mut sending, &registrations).await {
+            if let Err(error) = begin(&context, &mut sending, &last).await {
                 tracing::warn!(%error, "can't look for mails to send");
             }
             tokio::select! {
@@ -72,7 +72,7 @@ pub(crate) fn start(platform: &Platform, context: &Arc<Context>) {
 async fn begin(
     context: &Arc<Context>,
     sending: &mut JoinSet<()>,
-    registrations: &Arc<Semaphore>,
+    last: &Arc<Semaphore>,
 ) -> Result<()> {
     while sending.try_join_next().is_some() {}
     resolve(context).await?;
@@ -83,13 +83,13 @@ async fn begin(
     let now = context.now();
     let mails = {
         let mut conn = context.db.acquire().await?;
-        let registrations_max = registrations.available_permits() as i64;
-        store::lease(&mut conn, now, now + LEASE, free as i64, registrations_max).await?
+        let last_max = last.available_permits() as i64;
+        store::lease(&mut conn, now, now + LEASE, free as i64, last_max).await?
     };
     for mail in mails {
         let context = Arc::clone(context);
         // There is one: no more were leased, and nobody else takes any.
-        let permit = mail.kind.is_of_registration().then(|| Arc::clone(registrations));
+        let permit = mail.comes_last.then(|| Arc::clone(last));
         let permit = permit.and_then(|it| it.try_acquire_owned().ok());
         sending.spawn(async move {
             let _permit = permit;

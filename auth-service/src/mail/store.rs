@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// How many requests of strangers wait at the most until it is known whom they mean, and
-/// how many mails about their registrations until they are sent.
+/// how many mails that come last until they are sent.
 const WAITING_MAX: i64 = 10_000;
 
 /// What a mail says.
@@ -44,6 +44,8 @@ pub(crate) struct Leased {
     pub(crate) attempts: i32,
     /// The account's when the mail was posted.
     pub(crate) token_version: Option<i64>,
+    /// Whether anybody can cause it who invents an address.
+    pub(crate) comes_last: bool,
     pub(crate) created_at: DateTime<Utc>,
 }
 
@@ -97,13 +99,13 @@ pub(crate) async fn is_crowded(conn: &mut PgConnection) -> Result<bool> {
     Ok(crowded.fetch_one(conn).await?)
 }
 
-/// Whether more about registrations wait to be sent than anybody makes.
+/// Whether more of those that come last wait to be sent than anybody causes.
 pub(crate) async fn is_full(conn: &mut PgConnection) -> Result<bool> {
     let full = sqlx::query_scalar!(
         r#"select exists (
                select from mails
                where next_attempt_at is not null and user_id is not null
-                   and kind in ('verify_email', 'registration_attempt')
+                   and comes_last
                offset $1
            ) as "full!""#,
         WAITING_MAX,
@@ -154,8 +156,12 @@ pub(crate) async fn update_user(
     user_id: Uuid,
 ) -> Result<()> {
     sqlx::query!(
-        "update mails set user_id = $2, recipient = null, ip_address = null, user_agent = '', request_id = ''
-         where mail_id = $1",
+        "update mails m
+         set user_id = $2, recipient = null, ip_address = null, user_agent = '', request_id = '',
+             token_version = u.token_version,
+             comes_last = m.kind = 'verify_email' or u.email_verified_at is null
+         from users u
+         where m.mail_id = $1 and u.user_id = $2",
         mail_id,
         user_id,
     )
@@ -164,14 +170,14 @@ pub(crate) async fn update_user(
     Ok(())
 }
 
-/// Takes those whose time has come, until `lease_until`: those about registrations after
-/// all others, and only so many of them.
+/// Takes those whose time has come, until `lease_until`: those that come last after all
+/// others, and only so many of them.
 pub(crate) async fn lease(
     conn: &mut PgConnection,
     now: DateTime<Utc>,
     lease_until: DateTime<Utc>,
     limit: i64,
-    registrations_max: i64,
+    last_max: i64,
 ) -> Result<Vec<Leased>> {
     let leased = sqlx::query_file_as!(
         Leased,
@@ -179,7 +185,7 @@ pub(crate) async fn lease(
         now,
         lease_until,
         limit,
-        registrations_max,
+        last_max,
     );
     Ok(leased.fetch_all(conn).await?)
 }

@@ -45,7 +45,7 @@ pub(crate) async fn revoke(context: &Context, caller: &Principal, session_id: Uu
     let own = found.filter(|it| it.user_id == caller.user_id);
     let session = own.ok_or(Error::NotFound("session"))?;
     if session.is_live(context.now()) {
-        end(&mut tx, context, &session, &Actor::from(caller), "session.revoke").await?;
+        end(&mut tx, context, session_id, &Actor::from(caller), "session.revoke").await?;
     }
     tx.commit().await?;
     Ok(())
@@ -78,16 +78,17 @@ pub(crate) async fn revoke_others(context: &Context, caller: &Principal) -> Resu
 pub(crate) async fn end(
     conn: &mut PgConnection,
     context: &Context,
-    session: &Session,
+    session_id: Uuid,
     actor: &Actor,
     action: &'static str,
 ) -> Result<()> {
-    let (session_id, now) = (session.session_id, context.now());
-    store::revoke(conn, session_id, now).await?;
+    let now = context.now();
+    if let Some(user_id) = store::revoke(conn, session_id, now).await? {
+        emails::cancel_change(conn, user_id, actor).await?;
+    }
     revocations::insert(conn, context, Revoked::Session(session_id)).await?;
     let (old, new) = (json!({"revoke_time": null}), json!({"revoke_time": now}));
-    audit::record(conn, actor, Change::changed(action, "session", session_id, old, new)).await?;
-    emails::cancel_change(conn, session.user_id, actor).await
+    audit::record(conn, actor, Change::changed(action, "session", session_id, old, new)).await
 }
 
 impl Session {
