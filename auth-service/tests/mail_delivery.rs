@@ -207,6 +207,10 @@ async fn a_mail_server_that_falls_silent_delays_no_request_and_holds_no_connecti
         auth.register(&format!("{n}@example.com")).await;
     }
     let (user, tokens) = auth.person(EMAIL).await;
+    // Or fewer would be sent at once.
+    let proved = "update auth.users set email_verified_at = now()
+         where kind = 'person' and $1::uuid is not null";
+    auth.execute(proved, Uuid::nil()).await;
 
     for n in 0..12 {
         auth.ask_for_reset(&format!("{n}@example.com")).await;
