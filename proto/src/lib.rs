@@ -1,6 +1,7 @@
 //! The contract: generated messages, clients and servers, and the descriptors they came from.
 
 #![allow(missing_docs, reason = "the comments of the .proto files are the documentation")]
+#![allow(clippy::too_many_lines, reason = "nobody reads the generated dispatch of a service")]
 
 /// Every file of the contract as an encoded `google.protobuf.FileDescriptorSet`,
 /// custom options and comments included.

@@ -73,15 +73,15 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let command = Arguments::parse().command;
-    let result = match command {
-        // These two let what has begun end before they do.
-        Command::Dev(options) => dev::run(options).await.map(|()| ExitCode::SUCCESS),
-        Command::Worker(options) => worker::run(options).await.map(|()| ExitCode::SUCCESS),
-        // Whatever another command has started ends with it: dropping it is enough.
-        command => tokio::select! {
+    let lets_work_end = matches!(command, Command::Dev(_) | Command::Worker(_));
+    let result = if lets_work_end {
+        run(command).await
+    } else {
+        // Whatever the command has started ends with it: dropping it is enough.
+        tokio::select! {
             result = run(command) => result,
             code = process::interrupted() => code.map(ExitCode::from),
-        },
+        }
     };
     result.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

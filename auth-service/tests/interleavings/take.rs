@@ -27,18 +27,13 @@ impl World {
     /// is there is left out.
     pub(super) async fn take(&mut self, at: usize, step: Step) -> Outcome {
         let replica = at % 2;
-        let usable = self.model.usable_sessions(self.now());
-        let session = |number| choose(number, &usable);
         let user = |number: usize| number % 2;
         match step {
             Step::Login { user: it } => self.login(replica, user(it)).await,
             Step::LoginWithOldPassword { user: it } => {
                 let passwords = &self.model.users[user(it)].passwords;
-                let old = passwords.iter().rev().nth(1).cloned();
-                match old {
-                    Some(old) => self.fail_to_login(replica, user(it), &old).await,
-                    None => Ok(()),
-                }
+                let Some(old) = passwords.iter().rev().nth(1).cloned() else { return Ok(()) };
+                self.fail_to_login(replica, user(it), &old).await
             }
             Step::Refresh { token, request } => {
                 let Some(token) = self.refresh_token(token) else { return Ok(()) };
@@ -59,18 +54,18 @@ impl World {
                 let Some(token) = self.refresh_token(token) else { return Ok(()) };
                 self.refresh_during(replica, token, rival).await
             }
-            Step::Logout { session: it } => match session(it) {
-                Some(it) => self.end(replica, it, Rival::Logout).await,
-                None => Ok(()),
-            },
-            Step::RevokeOthers { session: it } => match session(it) {
-                Some(it) => self.end(replica, it, Rival::RevokeOthers).await,
-                None => Ok(()),
-            },
-            Step::ChangePassword { session: it } => match session(it) {
-                Some(it) => self.end(replica, it, Rival::ChangePassword).await,
-                None => Ok(()),
-            },
+            Step::Logout { session: it } => {
+                let Some(it) = self.session(it) else { return Ok(()) };
+                self.end(replica, it, Rival::Logout).await
+            }
+            Step::RevokeOthers { session: it } => {
+                let Some(it) = self.session(it) else { return Ok(()) };
+                self.end(replica, it, Rival::RevokeOthers).await
+            }
+            Step::ChangePassword { session: it } => {
+                let Some(it) = self.session(it) else { return Ok(()) };
+                self.end(replica, it, Rival::ChangePassword).await
+            }
             Step::SetRole { user: it, role } => {
                 self.administer(replica, user(it), Rival::SetRole(role)).await
             }
@@ -79,18 +74,18 @@ impl World {
             }
             Step::Deactivate { .. } => Ok(()),
             Step::Reactivate { user: it } => self.reactivate(replica, user(it)).await,
-            Step::CreateKey { session: it, scopes } => match session(it) {
-                Some(it) => self.create_key(replica, it, scopes).await,
-                None => Ok(()),
-            },
-            Step::RotateKey { key, overlap_s } => match self.live_key(key) {
-                Some(key) => self.rotate_key(replica, key, overlap_s).await,
-                None => Ok(()),
-            },
-            Step::RevokeKey { key } => match self.live_key(key) {
-                Some(key) => self.revoke_key(replica, key).await,
-                None => Ok(()),
-            },
+            Step::CreateKey { session: it, scopes } => {
+                let Some(it) = self.session(it) else { return Ok(()) };
+                self.create_key(replica, it, scopes).await
+            }
+            Step::RotateKey { key, overlap_s } => {
+                let Some(key) = self.live_key(key) else { return Ok(()) };
+                self.rotate_key(replica, key, overlap_s).await
+            }
+            Step::RevokeKey { key } => {
+                let Some(key) = self.live_key(key) else { return Ok(()) };
+                self.revoke_key(replica, key).await
+            }
             Step::RotateSigningKey => self.rotate_signing_key(replica).await,
             Step::Maintain => self.maintain().await,
             Step::Wait { seconds } => {
@@ -98,6 +93,10 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    fn session(&self, number: usize) -> Option<usize> {
+        choose(number, &self.model.usable_sessions(self.now()))
     }
 
     /// Mostly one of the last, which are the ones that may still work.
