@@ -125,7 +125,11 @@ async fn prove(
 ) -> Result<Option<Proved>> {
     let active = known.filter(|it| it.state == State::Active);
     let hash = active.as_ref().and_then(|it| it.password_hash.as_deref());
-    let verdict = counted.verify(context, attempt, hash).await?;
+    let is_unverified = active.as_ref().is_some_and(|it| !it.is_verified);
+    let verdict = match context.mailer.requires_verification() && is_unverified {
+        true => counted.verify_refused(context, attempt, hash).await?,
+        false => counted.verify(context, attempt, hash).await?,
+    };
     let (Verdict::Good { renewed }, Some(login)) = (verdict, active) else { return Ok(None) };
     let Login { user_id, password_hash, mfa_enabled, is_verified, .. } = login;
     Ok(password_hash.map(|hash| Proved { user_id, hash, mfa_enabled, renewed, is_verified }))

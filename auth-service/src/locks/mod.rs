@@ -180,6 +180,20 @@ impl Counted {
         verdict
     }
 
+    /// The same for an account that is refused whatever the password is.
+    pub(crate) async fn verify_refused(
+        &self,
+        context: &Context,
+        attempt: &Attempt,
+        hash: Option<&str>,
+    ) -> Result<Verdict> {
+        let verdict = context.hasher.verify_refused(attempt, hash).await;
+        if verdict.is_err() {
+            self.take_back(context).await?;
+        }
+        verdict
+    }
+
     /// Nothing was tried after all.
     pub(crate) async fn take_back(&self, context: &Context) -> Result<()> {
         let mut conn = context.db.acquire().await?;
