@@ -41,7 +41,7 @@ impl EmailService for Emails {
     ) -> Result<Response<pb::VerifyEmailResponse>, Status> {
         let origin = Origin::of(&request);
         let request = request.into_inner();
-        let token = EmailToken::parse(request.token)?;
+        let token = EmailToken::parse("token", request.token)?;
         let attempt = Attempt::parse("password", request.password)?;
 
         super::verify(&self.0, &token, &attempt, &origin).await?;
@@ -66,7 +66,7 @@ impl EmailService for Emails {
         request: Request<pb::ConfirmEmailChangeRequest>,
     ) -> Result<Response<pb::ConfirmEmailChangeResponse>, Status> {
         let origin = Origin::of(&request);
-        let token = EmailToken::parse(request.into_inner().token)?;
+        let token = EmailToken::parse("token", request.into_inner().token)?;
 
         super::confirm_change(&self.0, &token, &origin).await?;
 

@@ -214,7 +214,7 @@ mod tests {
             comes_last: false,
             created_at: now,
         };
-        let token = EmailToken::parse("A".repeat(43)).unwrap();
+        let token = EmailToken::parse("token", "A".repeat(43)).unwrap();
         stationery().write(&mail, to, kind.token().map(|_| &token), now)
     }
 
