@@ -4,7 +4,7 @@ mod mail;
 
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use ihuman_shared::{
     config::MasterKeyConfig, credentials::MasterKey, platform::PlatformConfig,
     telemetry::TelemetryConfig,
@@ -80,6 +80,10 @@ pub struct IdentityConfig {
     #[arg(long, env, default_value = "ihuman", value_parser = mfa_issuer)]
     pub mfa_issuer: String,
 
+    /// Whether people open accounts by themselves.
+    #[arg(long, env, default_value = "open")]
+    pub registration: Registration,
+
     /// How passwords are stored.
     #[command(flatten)]
     pub passwords: PasswordConfig,
@@ -91,6 +95,15 @@ pub struct IdentityConfig {
     /// Whether mail is sent, and what for.
     #[command(flatten)]
     pub mail: MailConfig,
+}
+
+/// Who opens accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Registration {
+    /// Whoever wants one.
+    Open,
+    /// Administrators, who import them.
+    Closed,
 }
 
 impl IdentityConfig {

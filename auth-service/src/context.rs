@@ -85,7 +85,7 @@ impl Context {
             api_keys: ApiKeyHasher::new(&platform.master_key),
             key_quota: platform.rate_limit().of_principals(),
             limiter: platform.limiter.clone(),
-            mailer: Mailer::new(&config.mail)?,
+            mailer: Mailer::new(&config.mail, &platform.master_key)?,
             email_tokens: TokenMaker::new(&platform.master_key),
             mfa_secrets: Sealer::new(&platform.master_key, MFA_SECRETS),
             answers: Sealer::new(&platform.master_key, ANSWERS),

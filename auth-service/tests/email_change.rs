@@ -37,8 +37,12 @@ async fn an_address_changes_when_the_new_one_confirms_and_the_old_one_is_told() 
     let (user, tokens) = auth.verified(&server, EMAIL).await;
     let caller = bearer(&user, &tokens);
 
+    auth.quiet().await;
     auth.change_email(&caller, NEW_EMAIL).await.unwrap();
-    let asked = server.next().await;
+    auth.quiet().await;
+    let mut mails = [server.next().await, server.next().await];
+    mails.sort_by_key(about);
+    let [asked, _] = mails;
     let before = auth.accepts(&caller).await.unwrap().user.unwrap();
     auth.confirm_change(&asked.token()).await.unwrap();
     let told = server.next().await;
@@ -185,4 +189,99 @@ async fn a_mail_that_comes_late_does_not_end_the_token_of_a_later_one() {
     let shown = auth.accepts(&caller).await.unwrap().user.unwrap();
     assert_eq!(shown.email, "second@example.com");
     assert_eq!(server.next().await.to, [format!("TO:<{EMAIL}>")]);
+}
+
+#[tokio::test]
+async fn who_logs_out_the_other_sessions_ends_a_change_that_one_of_them_asked_for() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&[]).await;
+    let (user, tokens) = auth.person(EMAIL).await;
+    let (caller, thief) = (bearer(&user, &tokens), bearer(&user, &auth.login(EMAIL).await));
+    auth.change_email(&thief, "thief@example.com").await.unwrap();
+    let first = server.next().await.token();
+    server.does(&[Deed::Refuse("450 later")]);
+    auth.change_email(&thief, "second.thief@example.com").await.unwrap();
+    auth.until("select count(*) = 1 from auth.mails where last_error <> ''").await;
+
+    auth.sessions(&caller).revoke_other_sessions(pb::RevokeOtherSessionsRequest {}).await.unwrap();
+    auth.advance(TimeDelta::seconds(11)).await;
+    auth.quiet().await;
+    let refused = auth.confirm_change(&first).await.unwrap_err();
+
+    assert_eq!((server.left(), reason(&refused)), (0, Reason::EmailTokenInvalid));
+    let record = auth.audited("user.cancel_email_change").await;
+    record.is_by(&caller);
+    assert_eq!(record.entity.1, user.id);
+}
+
+#[tokio::test]
+async fn whatever_ends_a_session_by_hand_ends_a_change_that_waits() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&[]).await;
+    let (user, tokens) = auth.person(EMAIL).await;
+    let caller = bearer(&user, &tokens);
+
+    for way in ["all others", "one", "its own"] {
+        let other = auth.login(EMAIL).await.session_id;
+        auth.change_email(&caller, NEW_EMAIL).await.unwrap();
+        let token = server.next().await.token();
+        let mut sessions = auth.sessions(&caller);
+        let ended = match way {
+            "all others" => {
+                let request = pb::RevokeOtherSessionsRequest {};
+                sessions.revoke_other_sessions(request).await.map(drop)
+            }
+            "one" => {
+                let request = pb::RevokeSessionRequest { session_id: other };
+                sessions.revoke_session(request).await.map(drop)
+            }
+            _ => auth.auth_as(&caller).logout(pb::LogoutRequest {}).await.map(drop),
+        };
+        ended.unwrap();
+        let refused = auth.confirm_change(&token).await.unwrap_err();
+        assert_eq!(reason(&refused), Reason::EmailTokenInvalid, "{way}");
+    }
+    assert_eq!(auth.scalar::<i64>("select count(*) from auth.email_tokens").await, 0);
+}
+
+#[tokio::test]
+async fn a_change_whose_mail_still_waits_ends_with_the_password_too() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&[]).await;
+    let (user, tokens) = auth.person(EMAIL).await;
+    let caller = bearer(&user, &tokens);
+    // A thief whose mail server takes its time.
+    server.does(&[Deed::Refuse("450 later")]);
+    auth.change_email(&caller, "thief@example.com").await.unwrap();
+    auth.until("select count(*) = 1 from auth.mails where last_error <> ''").await;
+
+    let change = pb::ChangePasswordRequest {
+        current_password: PASSWORD.to_owned(),
+        new_password: "a kettle that sings at dawn".to_owned(),
+    };
+    auth.auth_as(&caller).change_password(change).await.unwrap();
+    auth.advance(TimeDelta::seconds(11)).await;
+    auth.quiet().await;
+
+    assert_eq!(server.next().await.header("Subject"), "Your password was changed");
+    assert_eq!(server.left(), 0);
+}
+
+#[tokio::test]
+async fn a_verified_address_is_told_at_once_that_another_is_to_replace_it() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&REQUIRED).await;
+    let (user, tokens) = auth.verified(&server, EMAIL).await;
+    let caller = bearer(&user, &tokens);
+    auth.quiet().await;
+
+    auth.change_email(&caller, NEW_EMAIL).await.unwrap();
+    auth.quiet().await;
+    let mut mails = [server.next().await, server.next().await];
+    mails.sort_by_key(about);
+
+    let told = to(EMAIL, "Your e-mail address is about to change");
+    assert_eq!(about(&mails[0]), to(NEW_EMAIL, "Confirm your new e-mail address"));
+    assert_eq!((about(&mails[1]), server.left()), (told, 0));
+    assert!(!mails[1].body().contains(NEW_EMAIL) && !mails[1].body().contains("#token"));
 }

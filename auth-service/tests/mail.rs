@@ -89,8 +89,34 @@ async fn a_mail_is_text_and_html_with_a_link_and_the_bare_token_and_no_name() {
     let link = format!("https://app.example.com/reset-password#token={token}");
     assert!(body.contains(&format!("\r\n{link}\r\n")), "{body}");
     assert!(body.contains(&format!("<a href=\"{link}\">")), "{body}");
-    assert!(body.contains("account of o&#39;brien&amp;co@example.com"), "{body}");
-    assert!(!body.contains("evil"), "{body}");
+    let (_, said) = body.split_once("\r\n\r\n").unwrap();
+    assert!(!said.contains("evil") && !said.contains("brien"), "{said}");
+}
+
+#[tokio::test]
+async fn a_stranger_sends_nobody_words_in_an_address() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&[]).await;
+    let words = "ann+www.evil.example/claim-your-prize@example.com";
+    let (user, tokens) = auth.person(words).await;
+    let new_email = "bob+www.evil.example/claim-your-prize@example.com".to_owned();
+
+    auth.ask_to_verify(words).await;
+    auth.ask_for_reset(words).await;
+    let change = pb::ChangeEmailRequest { new_email };
+    auth.emails_as(&bearer(&user, &tokens)).change_email(change).await.unwrap();
+    let change = pb::ChangePasswordRequest {
+        current_password: PASSWORD.to_owned(),
+        new_password: "a kettle that sings at dawn".to_owned(),
+    };
+    let mut mails = vec![server.next().await, server.next().await, server.next().await];
+    auth.auth_as(&bearer(&user, &tokens)).change_password(change).await.unwrap();
+    mails.push(server.next().await);
+    for mail in mails {
+        let body = mail.body();
+        let (_, said) = body.split_once("\r\n\r\n").unwrap();
+        assert!(!said.contains("evil"), "{said}");
+    }
 }
 
 #[tokio::test]
@@ -135,57 +161,6 @@ async fn where_mails_are_printed_they_are_kept_to_be_read() {
 }
 
 #[tokio::test]
-async fn a_person_gets_no_more_than_five_of_a_kind_within_an_hour() {
-    let server = SmtpServer::start().await;
-    let auth = server.auth(&[]).await;
-    auth.register(EMAIL).await;
-
-    for _ in 0..9 {
-        auth.ask_for_reset(EMAIL).await;
-        auth.quiet().await;
-    }
-    assert_eq!(server.left(), 5);
-    auth.ask_to_verify(EMAIL).await;
-    auth.quiet().await;
-    assert_eq!(server.left(), 6);
-    auth.advance(TimeDelta::minutes(61)).await;
-    auth.ask_for_reset(EMAIL).await;
-    auth.quiet().await;
-    assert_eq!(server.left(), 7);
-}
-
-#[tokio::test]
-async fn what_a_flood_of_requests_leaves_behind_is_bounded() {
-    let server = SmtpServer::start().await;
-    let auth = server.auth(&[]).await;
-    let user = auth.register(EMAIL).await;
-    server.does(&[Deed::Refuse("450 later"); 100]);
-    auth.ask_for_reset(EMAIL).await;
-    auth.until("select count(*) = 1 from auth.mails where last_error <> ''").await;
-
-    for n in 0..20 {
-        auth.ask_for_reset(EMAIL).await;
-        auth.ask_for_reset(&format!("{n}@example.com")).await;
-    }
-    auth.until("select not exists (select from auth.mails where user_id is null)").await;
-
-    let waiting: i64 = auth.scalar("select count(*) from auth.mails").await;
-    assert_eq!(waiting, 1);
-    auth.execute(
-        "insert into auth.mails (mail_id, kind, recipient, next_attempt_at, created_at)
-         select gen_random_uuid(), 'reset_password', n || '@example.org', now() + interval '1 hour', now()
-         from generate_series(0, 10000) n where $1::uuid is not null",
-        user.id.parse().unwrap(),
-    )
-    .await;
-    let request = pb::RequestPasswordResetRequest { email: EMAIL.to_owned() };
-    let status = auth.password_resets().request_password_reset(request).await.unwrap_err();
-    assert_eq!((status.code(), reason(&status)), (Code::ResourceExhausted, Reason::Overloaded));
-    auth.advance(TimeDelta::minutes(61)).await;
-    auth.until("select not exists (select from auth.mails where user_id is null)").await;
-}
-
-#[tokio::test]
 async fn no_mail_that_is_gone_is_looked_at_to_write_or_to_send_another() {
     let auth = Auth::start().await;
     auth.execute(
@@ -212,7 +187,7 @@ async fn no_mail_that_is_gone_is_looked_at_to_write_or_to_send_another() {
             include_str!("../src/mail/store/post.sql"),
             format!("'{id}', 'email_changed', '{id}', 'a@b', now()"),
         ),
-        (include_str!("../src/mail/store/lease.sql"), "now(), now(), 4".to_owned()),
+        (include_str!("../src/mail/store/lease.sql"), "now(), now(), 4, 2".to_owned()),
     ] {
         for mode in ["force_custom_plan", "force_generic_plan"] {
             let explain = format!(

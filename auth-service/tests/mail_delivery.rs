@@ -6,14 +6,16 @@ use std::{
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
-use ihuman_proto::auth::v1 as pb;
+use ihuman_proto::{auth::v1 as pb, error::v1::ErrorReason as Reason};
 use ihuman_shared::testing::reason;
+use tonic::Code;
 use uuid::Uuid;
 
 use crate::{
+    email::REQUIRED,
     mail::Mailing as _,
     smtp::{Deed, SmtpServer},
-    support::{Auth, EMAIL, PASSWORD, bearer},
+    support::{Auth, EMAIL, PASSWORD, bearer, registration},
 };
 
 impl Auth {
@@ -222,6 +224,10 @@ async fn a_mail_server_that_falls_silent_delays_no_request_and_holds_no_connecti
         auth.register(&format!("{n}@example.com")).await;
     }
     let (user, tokens) = auth.person(EMAIL).await;
+    // Or fewer would be sent at once.
+    let proved = "update auth.users set email_verified_at = now()
+         where kind = 'person' and $1::uuid is not null";
+    auth.execute(proved, Uuid::nil()).await;
 
     for n in 0..12 {
         auth.ask_for_reset(&format!("{n}@example.com")).await;
@@ -241,4 +247,55 @@ async fn a_mail_server_that_falls_silent_delays_no_request_and_holds_no_connecti
     assert_eq!(idle, 0);
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     assert_eq!(auth.scalar::<i64>("select count(*) from auth.mails where attempts > 0").await, 4);
+}
+
+#[tokio::test]
+async fn registrations_of_strangers_do_not_hold_up_any_other_mail() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&REQUIRED).await;
+    auth.verified(&server, EMAIL).await;
+    auth.quiet().await;
+    // Addresses at a server that never answers, and more of them.
+    server.does(&[Deed::FallSilent; 2]);
+    for n in 0..4 {
+        auth.sign_up(&format!("{n}@example.org")).await;
+    }
+    auth.until("select count(*) >= 2 from auth.mails where attempts > 0 and sent_at is null").await;
+    for n in 0..4 {
+        auth.ask_for_reset(&format!("{n}@example.org")).await;
+    }
+    auth.until(
+        "select count(*) = 4 from auth.mails where kind = 'reset_password' and user_id is not null",
+    )
+    .await;
+
+    auth.ask_for_reset(EMAIL).await;
+    let first = server.next().await;
+
+    assert_eq!(first.to, [format!("TO:<{EMAIL}>")]);
+}
+
+#[tokio::test]
+async fn no_more_registrations_wait_than_anybody_makes() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&REQUIRED).await;
+    let (user, _) = auth.verified(&server, EMAIL).await;
+    auth.quiet().await;
+    auth.execute(
+        "insert into auth.mails (mail_id, kind, user_id, next_attempt_at, created_at, comes_last)
+         select gen_random_uuid(), 'verify_email', $1, now() + interval '1 hour', now(), true
+         from generate_series(0, 10000) n",
+        user.id.parse().unwrap(),
+    )
+    .await;
+
+    for email in [EMAIL, "free@example.com"] {
+        let status = auth.auth().register(registration(email)).await.unwrap_err();
+        let seen = (status.code(), reason(&status));
+        assert_eq!(seen, (Code::ResourceExhausted, Reason::Overloaded), "{email}");
+    }
+    assert_eq!(auth.audit("user.register").await.len(), 1);
+    auth.execute("delete from auth.mails where user_id = $1", user.id.parse().unwrap()).await;
+    auth.sign_up("free@example.com").await;
+    server.next().await;
 }

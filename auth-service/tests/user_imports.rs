@@ -9,10 +9,15 @@ use ihuman_shared::{
     access::Role,
     testing::{Caller, reason, violations},
 };
-use tonic::Status;
+use tonic::{Code, Status};
 use uuid::Uuid;
 
-use crate::support::{Auth, EMAIL, PASSWORD};
+use crate::{
+    email::REQUIRED,
+    mail::Mailing as _,
+    smtp::SmtpServer,
+    support::{Auth, EMAIL, PASSWORD, registration},
+};
 
 const CREATED: i32 = pb::ImportUserOutcome::Created as i32;
 const EXISTS: i32 = pb::ImportUserOutcome::AlreadyExists as i32;
@@ -253,4 +258,44 @@ async fn two_batches_of_the_same_people_in_another_order_do_not_stop_each_other(
         assert_eq!(both, [CREATED, EXISTS]);
     }
     assert_eq!(auth.audit("user.import").await.len(), 500);
+}
+
+#[tokio::test]
+async fn who_is_imported_without_a_password_sets_one_by_mail() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&REQUIRED).await;
+    let admin = auth.credentials.person(Role::Admin).await;
+    let invited = pb::ImportedUser {
+        password_hash: None,
+        ..person(EMAIL, PasswordHash::Bcrypt(String::new()))
+    };
+
+    let results = auth.import(&admin, vec![invited.clone(), invited], "").await.unwrap();
+    let login = auth.login_with(EMAIL, PASSWORD).await.unwrap_err();
+    auth.quiet().await;
+    assert_eq!(server.left(), 0);
+    auth.ask_for_reset(EMAIL).await;
+    let (token, new_password) = (server.next().await.token(), PASSWORD.to_owned());
+    let reset = pb::ResetPasswordRequest { token, new_password };
+    auth.password_resets().reset_password(reset).await.unwrap();
+
+    assert_eq!(outcomes(&results), [CREATED, EXISTS]);
+    assert_eq!(reason(&login), Reason::LoginFailed);
+    assert!(auth.login_with(EMAIL, PASSWORD).await.is_ok());
+}
+
+#[tokio::test]
+async fn where_registration_is_closed_administrators_bring_people_in() {
+    let auth = Auth::start_identity(&["--registration", "closed"]).await;
+    let admin = auth.credentials.person(Role::Admin).await;
+    let users = vec![person("b@example.com", PasswordHash::Bcrypt(BCRYPT.to_owned()))];
+    auth.import(&admin, users, "").await.unwrap();
+
+    for email in [EMAIL, "b@example.com"] {
+        let status = auth.auth().register(registration(email)).await.unwrap_err();
+        let seen = (status.code(), reason(&status));
+        assert_eq!(seen, (Code::FailedPrecondition, Reason::RegistrationClosed));
+    }
+    assert!(auth.login_with("b@example.com", TYPED).await.is_ok());
+    assert!(auth.audit("user.register").await.is_empty());
 }

@@ -88,7 +88,10 @@ pub enum Error {
         /// How long to wait.
         retry_after: Duration,
     },
-    /// The password is right, but the address must be verified before the login.
+    /// Nobody opens an account by themselves.
+    #[error("this service does not open accounts by itself: ask whoever runs it")]
+    RegistrationClosed,
+    /// The passkey is right, but the address must be verified before the login.
     #[error("the e-mail address must be verified first")]
     EmailNotVerified,
     /// Mail is needed, and the service sends none.
@@ -161,6 +164,7 @@ impl Error {
             Error::QuotaExceeded { .. } => Reason::QuotaExceeded,
             Error::RateLimited { .. } => Reason::RateLimited,
             Error::TooManyFailures { .. } => Reason::TooManyFailures,
+            Error::RegistrationClosed => Reason::RegistrationClosed,
             Error::EmailNotVerified => Reason::EmailNotVerified,
             Error::MailNotConfigured => Reason::MailNotConfigured,
             Error::EmailTokenInvalid => Reason::EmailTokenInvalid,
@@ -187,6 +191,7 @@ impl Error {
             Error::AlreadyExists(_) | Error::RequestIdReused => Code::AlreadyExists,
             Error::WrongState { .. }
             | Error::LastAdministrator
+            | Error::RegistrationClosed
             | Error::EmailNotVerified
             | Error::MailNotConfigured
             | Error::EmailTokenInvalid => Code::FailedPrecondition,

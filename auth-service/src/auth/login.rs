@@ -19,9 +19,8 @@ use super::{
 };
 use crate::{
     context::Context,
-    emails,
     locks::{self, Counted, Device, DeviceToken, Subject},
-    mfa,
+    mail, mfa,
     passwords::{Attempt, Verdict},
     users::{
         self, Email,
@@ -65,8 +64,9 @@ struct Proved {
 /// Opens a session, or a challenge if the account has a second factor.
 ///
 /// # Errors
-/// `Unauthenticated`; `EmailNotVerified`, after a right password; `TooManyFailures`,
-/// whatever the password is, while it must wait.
+/// `Unauthenticated`, also after a right password where addresses must be verified and
+/// this one is not: who registers an address and then logs in must not learn whether it
+/// was free; `TooManyFailures`, whatever the password is, while it must wait.
 pub(crate) async fn login(
     context: &Context,
     credentials: &Credentials,
@@ -84,19 +84,19 @@ pub(crate) async fn login(
         }
         (Some(user_id), None) => (Subject::Account(user_id), origin.ip_address),
         (None, _) => {
-            let email = credentials.email.as_str().to_owned();
-            (Subject::Nobody { email }, origin.ip_address)
+            let email_key = credentials.email.key().to_owned();
+            (Subject::Nobody { email_key }, origin.ip_address)
         }
     };
     let counted = locks::admit(context, locks::Kind::Password, subject, address).await?;
+    let mut is_unverified = false;
 
     for _ in 0..LOOKS {
         let proved = prove(context, &counted, known, &credentials.attempt).await?;
         let Some(proved) = proved else { break };
         if context.mailer.requires_verification() && !proved.is_verified {
-            // The password was not wrong.
-            counted.take_back(context).await?;
-            return emails::refuse_unverified(context, proved.user_id, LOGIN, origin).await;
+            is_unverified = true;
+            break;
         }
         let logged_in = match proved.mfa_enabled {
             false => open(context, &proved, &counted, device, origin).await?,
@@ -111,12 +111,15 @@ pub(crate) async fn login(
     }
     let begun = counted.fail(context).await?;
     record_failure(context, user_id, begun, origin);
+    if let Some(user_id) = user_id.filter(|_| is_unverified) {
+        mail::verify_again(context, user_id);
+    }
     Err(Error::Unauthenticated(Reason::LoginFailed))
 }
 
 async fn find(context: &Context, email: &Email) -> Result<Option<Login>> {
     let mut conn = context.db.acquire().await?;
-    users::store::find_login(&mut conn, email.as_str()).await
+    users::store::find_login(&mut conn, email.key()).await
 }
 
 async fn prove(
@@ -127,7 +130,11 @@ async fn prove(
 ) -> Result<Option<Proved>> {
     let active = known.filter(|it| it.state == State::Active);
     let hash = active.as_ref().and_then(|it| it.password_hash.as_deref());
-    let verdict = counted.verify(context, attempt, hash).await?;
+    let is_unverified = active.as_ref().is_some_and(|it| !it.is_verified);
+    let verdict = match context.mailer.requires_verification() && is_unverified {
+        true => counted.verify_refused(context, attempt, hash).await?,
+        false => counted.verify(context, attempt, hash).await?,
+    };
     let (Verdict::Good { renewed }, Some(login)) = (verdict, active) else { return Ok(None) };
     let Login { user_id, password_hash, mfa_enabled, is_verified, last_login_at, .. } = login;
     Ok(password_hash.map(|hash| Proved {

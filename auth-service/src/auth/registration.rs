@@ -11,6 +11,7 @@ use ihuman_shared::{
 use uuid::Uuid;
 
 use crate::{
+    config,
     context::Context,
     mail,
     passwords::Password,
@@ -29,18 +30,26 @@ pub(crate) struct Registration {
 
 /// Opens an account with the role viewer. Where addresses must be verified, the answer
 /// goes by mail and there is none here.
+///
+/// # Errors
+/// `RegistrationClosed`; `AlreadyExists`, where addresses need not be verified;
+/// `Overloaded`, while too many wait for the mail.
 pub(crate) async fn register(
     context: &Context,
     registration: Registration,
     key: Option<Key>,
     origin: &Arc<Origin>,
 ) -> Result<Option<User>> {
+    if context.config.registration == config::Registration::Closed {
+        return Err(Error::RegistrationClosed);
+    }
     // Before the transaction, so that no connection waits for it.
     let password_hash = context.hasher.hash(&registration.password).await?;
     let new = NewUser {
         user_id: Uuid::now_v7(),
         kind: Kind::Person,
         email: Some(registration.email.as_str()),
+        email_key: Some(registration.email.key()),
         display_name: registration.display_name.as_str(),
         password_hash: Some(&password_hash),
         role: Role::Viewer,
@@ -81,6 +90,7 @@ async fn open_unverified(
     if idempotency::claim(&mut tx, key.as_ref(), new.user_id, None).await?.is_some() {
         return Ok(());
     }
+    mail::refuse_if_full(&mut tx).await?;
     let mut found = users::store::addresses::insert_or_find(&mut tx, &new).await?;
     if found.is_none() {
         // Two at the same time must not learn from a conflict that the address was free.

@@ -11,7 +11,7 @@ use ihuman_shared::server::Limited;
 use tonic::{Request, Response, Status};
 
 use super::EmailToken;
-use crate::{context::Context, limits, users::Email};
+use crate::{context::Context, limits, passwords::Attempt, users::Email};
 
 /// The service behind its limits.
 pub(crate) fn server(context: &Arc<Context>) -> Limited<EmailServiceServer<Emails>> {
@@ -43,9 +43,11 @@ impl EmailService for Emails {
         request: Request<pb::VerifyEmailRequest>,
     ) -> Result<Response<pb::VerifyEmailResponse>, Status> {
         let origin = Origin::of(&request);
-        let token = EmailToken::parse("token", request.into_inner().token)?;
+        let request = request.into_inner();
+        let token = EmailToken::parse("token", request.token)?;
+        let attempt = Attempt::parse("password", request.password)?;
 
-        super::verify(&self.0, &token, &origin).await?;
+        super::verify(&self.0, &token, &attempt, &origin).await?;
 
         Ok(Response::new(pb::VerifyEmailResponse {}))
     }

@@ -76,8 +76,9 @@ pub(crate) async fn find_user(
 }
 
 /// Uses a token up, if it works; returns the address that it was sent to. One that
-/// verifies ends with the address, one that resets with the address or the password,
-/// and one that changes the address with the password.
+/// verifies ends with the address, one that changes the address with the version of the
+/// account's tokens, which a change of its password, its role, its permissions or its
+/// state raises, and one that resets with either.
 pub(crate) async fn update_used(
     conn: &mut PgConnection,
     kind: Kind,
@@ -97,6 +98,20 @@ pub(crate) async fn update_used(
         now,
     );
     Ok(email.fetch_optional(conn).await?)
+}
+
+/// Deletes one that was not used; returns whether there was one.
+pub(crate) async fn delete_unused(
+    conn: &mut PgConnection,
+    user_id: Uuid,
+    kind: Kind,
+) -> Result<bool> {
+    let deleted = sqlx::query!(
+        "delete from email_tokens where user_id = $1 and kind = $2 and used_at is null",
+        user_id,
+        kind as Kind,
+    );
+    Ok(deleted.execute(conn).await?.rows_affected() == 1)
 }
 
 /// Deletes those that expired before `before`.

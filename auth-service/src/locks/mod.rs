@@ -45,7 +45,7 @@ pub(crate) enum Subject {
     /// Strangers to an account.
     Account(Uuid),
     /// Strangers to an account that nobody has.
-    Nobody { email: String },
+    Nobody { email_key: String },
     /// A device that the account knows.
     Device { user_id: Uuid, device_id: Uuid },
     /// A session.
@@ -196,6 +196,20 @@ impl Counted {
         verdict
     }
 
+    /// The same for an account that is refused whatever the password is.
+    pub(crate) async fn verify_refused(
+        &self,
+        context: &Context,
+        attempt: &Attempt,
+        hash: Option<&str>,
+    ) -> Result<Verdict> {
+        let verdict = context.hasher.verify_refused(attempt, hash).await;
+        if verdict.is_err() {
+            self.take_back(context).await?;
+        }
+        verdict
+    }
+
     /// Nothing was tried after all.
     pub(crate) async fn take_back(&self, context: &Context) -> Result<()> {
         let mut conn = context.db.acquire().await?;
@@ -238,8 +252,8 @@ impl Subjects {
             Subject::Account(user_id) => {
                 (Scope::Account, Some(*user_id), self.hash(user_id.as_bytes()))
             }
-            Subject::Nobody { email } => {
-                (Scope::Account, None, self.bucket(email.to_lowercase().as_bytes()))
+            Subject::Nobody { email_key } => {
+                (Scope::Account, None, self.bucket(email_key.as_bytes()))
             }
             Subject::Device { user_id, device_id } => {
                 (Scope::Device, Some(*user_id), self.hash(device_id.as_bytes()))

@@ -1,11 +1,11 @@
 //! Writing a mail at the moment when it is sent: to whom it concerns now, with a token
 //! that is made only then and is nowhere else.
 
-use chrono::TimeDelta;
 use ihuman_shared::Result;
+use sqlx::PgConnection;
 
 use super::{
-    Kind,
+    Kind, WINDOW,
     letter::{Letter, Stationery},
     store::{self, Leased},
 };
@@ -34,14 +34,18 @@ pub(super) async fn compose(
     let mut tx = context.db.begin().await?;
     // Locked, so that of two mails to one account each counts the other.
     let user = users::store::lock(&mut tx, mail.user_id).await?;
+    let is_withdrawn = !store::lock_leased(&mut tx, mail).await?;
+    if is_withdrawn || is_outdated(mail, &user) {
+        return Ok(Composed::Nothing);
+    }
     let own = user.email.as_deref();
     let Some(to) = mail.recipient.as_deref().or(own).filter(|_| mail.kind.concerns(&user)) else {
         return Ok(Composed::Nothing);
     };
     // What was let through once is not held back when it is tried again.
     if mail.attempts == 1
-        && let Some(max) = mail.kind.hourly_max()
-        && store::count_made(&mut tx, mail, now - TimeDelta::hours(1)).await? >= max
+        && let Some(max) = mail.kind.window_max()
+        && has_had_enough(&mut tx, context, mail, &user, to, max).await?
     {
         return Ok(Composed::Nothing);
     }
@@ -66,7 +70,35 @@ pub(super) async fn compose(
     Ok(Composed::Letter(letter))
 }
 
-async fn is_taken(conn: &mut sqlx::PgConnection, email: &str, user: &User) -> Result<bool> {
-    let owner = users::store::find_by_email(conn, email).await?;
+/// Whether the account is not what it was when its owner asked for another address.
+fn is_outdated(mail: &Leased, user: &User) -> bool {
+    let is_other = mail.token_version.is_some_and(|it| it != user.token_version);
+    mail.kind == Kind::ConfirmEmailChange && is_other
+}
+
+/// Whether the account got `max` of them within the window, or the mailbox did for
+/// whatever accounts, unless it is proved to be that of the account.
+async fn has_had_enough(
+    conn: &mut PgConnection,
+    context: &Context,
+    mail: &Leased,
+    user: &User,
+    to: &str,
+    max: i64,
+) -> Result<bool> {
+    let since = context.now() - WINDOW;
+    if store::count_made(conn, mail, since).await? >= max {
+        return Ok(true);
+    }
+    if mail.recipient.is_none() && user.email_verified_at.is_some() {
+        return Ok(false);
+    }
+    let mailbox_hash = context.mailer.mailboxes.hash(&users::email_key(to));
+    store::update_mailbox(conn, mail, &mailbox_hash).await?;
+    Ok(store::count_made_to(conn, mail, &mailbox_hash, since).await? >= max)
+}
+
+async fn is_taken(conn: &mut PgConnection, email: &str, user: &User) -> Result<bool> {
+    let owner = users::store::find_by_email(conn, &users::email_key(email)).await?;
     Ok(owner.is_some_and(|it| it.user_id != user.user_id))
 }

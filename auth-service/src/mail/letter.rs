@@ -1,7 +1,7 @@
 //! What mails say: a template of text and one of HTML for each kind.
 //!
-//! No mail shows the name of an account, which whoever opened it chose: strangers could
-//! have us send their own words to anybody.
+//! No mail shows a name or an address of an account, which whoever opened it chose:
+//! strangers could have us send their own words to anybody.
 
 use std::time::SystemTime;
 
@@ -40,7 +40,6 @@ pub(super) struct Undeliverable;
 
 /// What the templates have places for.
 struct Values<'a> {
-    email: &'a str,
     link: &'a str,
     token: &'a str,
     change: &'static str,
@@ -65,7 +64,7 @@ impl Stationery {
             // What is in the fragment is sent to no server, and so is in no log.
             _ => format!("{}/{page}#token={token}", self.link_base),
         };
-        let values = Values { email: to, link: &link, token, change: change(mail.kind) };
+        let values = Values { link: &link, token, change: change(mail.kind) };
         let (subject, text, html) = template(mail.kind);
         Letter {
             to: to.to_owned(),
@@ -109,37 +108,59 @@ fn page(kind: Kind) -> &'static str {
 
 /// Subject, text and HTML.
 fn template(kind: Kind) -> (&'static str, &'static str, &'static str) {
-    macro_rules! files {
-        ($name:literal) => {
-            (
-                include_str!(concat!("templates/", $name, ".txt")),
-                include_str!(concat!("templates/", $name, ".html")),
-            )
-        };
-    }
-    let (subject, (text, html)) = match kind {
-        Kind::VerifyEmail => ("Verify your e-mail address", files!("verify_email")),
-        Kind::RegistrationAttempt => {
-            ("You have an account already", files!("registration_attempt"))
-        }
-        Kind::ResetPassword => ("Choose a new password", files!("reset_password")),
-        Kind::PasswordChanged => ("Your password was changed", files!("password_changed")),
-        Kind::ConfirmEmailChange => {
-            ("Confirm your new e-mail address", files!("confirm_email_change"))
-        }
-        Kind::EmailChanged => ("Your e-mail address was changed", files!("email_changed")),
-        Kind::NewDevice => ("Somebody logged in on a new device", files!("new_device")),
+    match kind {
+        Kind::VerifyEmail => (
+            "Verify your e-mail address",
+            include_str!("templates/verify_email.txt"),
+            include_str!("templates/verify_email.html"),
+        ),
+        Kind::RegistrationAttempt => (
+            "You have an account already",
+            include_str!("templates/registration_attempt.txt"),
+            include_str!("templates/registration_attempt.html"),
+        ),
+        Kind::ResetPassword => (
+            "Choose a new password",
+            include_str!("templates/reset_password.txt"),
+            include_str!("templates/reset_password.html"),
+        ),
+        Kind::PasswordChanged => (
+            "Your password was changed",
+            include_str!("templates/password_changed.txt"),
+            include_str!("templates/password_changed.html"),
+        ),
+        Kind::ConfirmEmailChange => (
+            "Confirm your new e-mail address",
+            include_str!("templates/confirm_email_change.txt"),
+            include_str!("templates/confirm_email_change.html"),
+        ),
+        Kind::EmailChangeRequested => (
+            "Your e-mail address is about to change",
+            include_str!("templates/email_change_requested.txt"),
+            include_str!("templates/email_change_requested.html"),
+        ),
+        Kind::EmailChanged => (
+            "Your e-mail address was changed",
+            include_str!("templates/email_changed.txt"),
+            include_str!("templates/email_changed.html"),
+        ),
+        Kind::NewDevice => (
+            "Somebody logged in on a new device",
+            include_str!("templates/new_device.txt"),
+            include_str!("templates/new_device.html"),
+        ),
         Kind::AuthenticatorAdded
         | Kind::AuthenticatorRemoved
         | Kind::PasskeyAdded
         | Kind::PasskeyRemoved
         | Kind::SecondFactorsReset
         | Kind::RecoveryCodeUsed
-        | Kind::RecoveryCodesReplaced => {
-            ("How you log in was changed", files!("second_factor_changed"))
-        }
-    };
-    (subject, text, html)
+        | Kind::RecoveryCodesReplaced => (
+            "How you log in was changed",
+            include_str!("templates/second_factor_changed.txt"),
+            include_str!("templates/second_factor_changed.html"),
+        ),
+    }
 }
 
 /// What happened to a second factor, in a sentence.
@@ -169,7 +190,6 @@ fn fill(template: &str, values: &Values<'_>, form: impl Fn(&str) -> String) -> S
     for part in parts {
         let (name, rest) = part.split_once('}').unwrap_or((part, ""));
         filled.push_str(&form(match name {
-            "email" => values.email,
             "link" => values.link,
             "token" => values.token,
             "change" => values.change,
@@ -199,12 +219,13 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 14] = [
+    const KINDS: [Kind; 15] = [
         Kind::VerifyEmail,
         Kind::RegistrationAttempt,
         Kind::ResetPassword,
         Kind::PasswordChanged,
         Kind::ConfirmEmailChange,
+        Kind::EmailChangeRequested,
         Kind::EmailChanged,
         Kind::AuthenticatorAdded,
         Kind::AuthenticatorRemoved,
@@ -223,7 +244,16 @@ mod tests {
 
     fn letter(kind: Kind, to: &str) -> Letter {
         let (mail_id, user_id, now) = (Uuid::now_v7(), Uuid::now_v7(), Utc::now());
-        let mail = Leased { mail_id, kind, user_id, recipient: None, attempts: 1, created_at: now };
+        let mail = Leased {
+            mail_id,
+            kind,
+            user_id,
+            recipient: None,
+            attempts: 1,
+            token_version: None,
+            comes_last: false,
+            created_at: now,
+        };
         let token = EmailToken::parse("token", "A".repeat(43)).unwrap();
         stationery().write(&mail, to, kind.token().map(|_| &token), now)
     }
@@ -232,9 +262,11 @@ mod tests {
     fn every_place_of_a_template_is_filled_and_a_token_is_in_the_fragment_and_by_itself() {
         for kind in KINDS {
             let letter = letter(kind, "ann@example.com");
+            let (_, text, html) = template(kind);
+            assert!(!text.contains("{email}") && !html.contains("{email}"), "{kind:?}");
             for body in [&letter.text, &letter.html] {
                 assert!(!body.contains(['{', '}']), "{kind:?}: {body}");
-                assert!(body.contains("ann@example.com"), "{kind:?}");
+                assert!(!body.contains("ann"), "{kind:?}: {body}");
                 assert!(body.contains(change(kind)), "{kind:?}");
                 let token = "A".repeat(43);
                 assert_eq!(body.contains(&format!("#token={token}")), kind.token().is_some());
@@ -246,12 +278,12 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_text_and_neither_markup_nor_a_place() {
-        let letter = letter(Kind::VerifyEmail, "o'brien&{token}<b>@example.com");
+    fn a_value_is_text_and_neither_markup_nor_a_place() {
+        let values = Values { link: "https://a/?b='1'&c={token}<b>", token: "" };
 
-        assert!(letter.text.contains("o'brien&{token}<b>@example.com"), "{}", letter.text);
-        let escaped = "o&#39;brien&amp;{token}&lt;b&gt;@example.com";
-        assert!(letter.html.contains(escaped), "{}", letter.html);
+        assert_eq!(fill("at {link}.", &values, str::to_owned), format!("at {}.", values.link));
+        let escaped = "at https://a/?b=&#39;1&#39;&amp;c={token}&lt;b&gt;.";
+        assert_eq!(fill("at {link}.", &values, escape), escaped);
     }
 
     #[test]

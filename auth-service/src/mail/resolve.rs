@@ -37,7 +37,8 @@ pub(super) async fn resolve(context: &Context) -> Result<()> {
 }
 
 async fn resolve_one(conn: &mut PgConnection, asked: &Asked) -> Result<()> {
-    let user = users::store::find_by_email(conn, &asked.recipient).await?;
+    let email_key = users::email_key(&asked.recipient);
+    let user = users::store::find_by_email(conn, &email_key).await?;
     let Some(user) = user.filter(|it| asked.kind.concerns(it)) else {
         return store::delete(conn, asked.mail_id).await;
     };

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use ihuman_shared::{Result, notifications::Channel, platform::Platform};
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{sync::Semaphore, task::JoinSet, time::sleep};
 
 use super::{
     Kind,
@@ -26,6 +26,9 @@ use crate::context::Context;
 const EVERY: Duration = Duration::from_secs(2);
 /// How many mails are sent at once.
 const AT_ONCE: usize = 4;
+/// How many of them are mails that come last: strangers can cause as many of those as
+/// they like, to servers that never answer.
+const LAST_AT_ONCE: usize = 2;
 /// How long a replica has for one mail: longer than the longest timeout.
 const LEASE: TimeDelta = TimeDelta::minutes(5);
 /// How long to wait after the first failure, the second and so on; the last goes on.
@@ -52,8 +55,9 @@ pub(crate) fn start(platform: &Platform, context: &Arc<Context>) {
     let mut hints = platform.notifications.subscribe(Channel::Mails);
     context.tasks.clone().spawn(async move {
         let mut sending = JoinSet::new();
+        let last = Arc::new(Semaphore::new(LAST_AT_ONCE));
         loop {
-            if let Err(error) = begin(&context, &mut sending).await {
+            if let Err(error) = begin(&context, &mut sending, &last).await {
                 tracing::warn!(%error, "can't look for mails to send");
             }
             tokio::select! {
@@ -68,7 +72,11 @@ pub(crate) fn start(platform: &Platform, context: &Arc<Context>) {
     });
 }
 
-async fn begin(context: &Arc<Context>, sending: &mut JoinSet<()>) -> Result<()> {
+async fn begin(
+    context: &Arc<Context>,
+    sending: &mut JoinSet<()>,
+    last: &Arc<Semaphore>,
+) -> Result<()> {
     while sending.try_join_next().is_some() {}
     resolve(context).await?;
     let free = AT_ONCE - sending.len();
@@ -78,11 +86,16 @@ async fn begin(context: &Arc<Context>, sending: &mut JoinSet<()>) -> Result<()> 
     let now = context.now();
     let mails = {
         let mut conn = context.db.acquire().await?;
-        store::lease(&mut conn, now, now + LEASE, free as i64).await?
+        let last_max = last.available_permits() as i64;
+        store::lease(&mut conn, now, now + LEASE, free as i64, last_max).await?
     };
     for mail in mails {
         let context = Arc::clone(context);
+        // There is one: no more were leased, and nobody else takes any.
+        let permit = mail.comes_last.then(|| Arc::clone(last));
+        let permit = permit.and_then(|it| it.try_acquire_owned().ok());
         sending.spawn(async move {
+            let _permit = permit;
             if let Err(error) = deliver(&context, &mail).await {
                 // The lease ends, and somebody tries again.
                 tracing::warn!(%error, mail_id = %mail.mail_id, "can't send a mail");

@@ -7,8 +7,9 @@ use ihuman_shared::{Result, access::Origin};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// How many requests of strangers wait at the most until it is known whom they mean.
-const ASKED_MAX: i64 = 10_000;
+/// How many requests of strangers wait at the most until it is known whom they mean, and
+/// how many mails that come last until they are sent.
+const WAITING_MAX: i64 = 10_000;
 
 /// What a mail says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
@@ -19,6 +20,7 @@ pub(crate) enum Kind {
     ResetPassword,
     PasswordChanged,
     ConfirmEmailChange,
+    EmailChangeRequested,
     EmailChanged,
     AuthenticatorAdded,
     AuthenticatorRemoved,
@@ -48,6 +50,10 @@ pub(crate) struct Leased {
     pub(crate) user_id: Uuid,
     pub(crate) recipient: Option<String>,
     pub(crate) attempts: i32,
+    /// The account's when the mail was posted.
+    pub(crate) token_version: Option<i64>,
+    /// Whether anybody can cause it who invents an address.
+    pub(crate) comes_last: bool,
     pub(crate) created_at: DateTime<Utc>,
 }
 
@@ -96,9 +102,23 @@ pub(crate) async fn is_crowded(conn: &mut PgConnection) -> Result<bool> {
         r#"select exists (
                select from mails where next_attempt_at is not null and user_id is null offset $1
            ) as "crowded!""#,
-        ASKED_MAX,
+        WAITING_MAX,
     );
     Ok(crowded.fetch_one(conn).await?)
+}
+
+/// Whether more of those that come last wait to be sent than anybody causes.
+pub(crate) async fn is_full(conn: &mut PgConnection) -> Result<bool> {
+    let full = sqlx::query_scalar!(
+        r#"select exists (
+               select from mails
+               where next_attempt_at is not null and user_id is not null
+                   and comes_last
+               offset $1
+           ) as "full!""#,
+        WAITING_MAX,
+    );
+    Ok(full.fetch_one(conn).await?)
 }
 
 /// The oldest of what was asked for, which nobody else looks at until the transaction ends.
@@ -144,8 +164,12 @@ pub(crate) async fn update_user(
     user_id: Uuid,
 ) -> Result<()> {
     sqlx::query!(
-        "update mails set user_id = $2, recipient = null, ip_address = null, user_agent = '', request_id = ''
-         where mail_id = $1",
+        "update mails m
+         set user_id = $2, recipient = null, ip_address = null, user_agent = '', request_id = '',
+             token_version = u.token_version,
+             comes_last = m.kind = 'verify_email' or u.email_verified_at is null
+         from users u
+         where m.mail_id = $1 and u.user_id = $2",
         mail_id,
         user_id,
     )
@@ -154,16 +178,37 @@ pub(crate) async fn update_user(
     Ok(())
 }
 
-/// Takes those whose time has come, until `lease_until`.
+/// Takes those whose time has come, until `lease_until`: those that come last after all
+/// others, and only so many of them.
 pub(crate) async fn lease(
     conn: &mut PgConnection,
     now: DateTime<Utc>,
     lease_until: DateTime<Utc>,
     limit: i64,
+    last_max: i64,
 ) -> Result<Vec<Leased>> {
-    let leased = sqlx::query_file_as!(Leased, "src/mail/store/lease.sql", now, lease_until, limit);
-    let leased = leased.fetch_all(conn).await?;
-    Ok(leased)
+    let leased = sqlx::query_file_as!(
+        Leased,
+        "src/mail/store/lease.sql",
+        now,
+        lease_until,
+        limit,
+        last_max,
+    );
+    Ok(leased.fetch_all(conn).await?)
+}
+
+/// Whether the mail is still to be sent under this lease, which then stays so until the
+/// transaction ends.
+pub(crate) async fn lock_leased(conn: &mut PgConnection, mail: &Leased) -> Result<bool> {
+    let found = sqlx::query_scalar!(
+        "select mail_id from mails
+         where mail_id = $1 and attempts = $2 and next_attempt_at is not null
+         for update",
+        mail.mail_id,
+        mail.attempts,
+    );
+    Ok(found.fetch_optional(conn).await?.is_some())
 }
 
 /// How many earlier ones of the kind were made for the account after `since`.
@@ -176,6 +221,47 @@ pub(crate) async fn count_made(
         r#"select count(*) as "count!" from mails
            where user_id = $1 and kind = $2 and created_at > $3 and mail_id < $4 and attempts > 0"#,
         mail.user_id,
+        mail.kind as Kind,
+        since,
+        mail.mail_id,
+    );
+    Ok(count.fetch_one(conn).await?)
+}
+
+/// Remembers whose mailbox it goes to; until the transaction ends, no other that goes
+/// there is counted.
+pub(crate) async fn update_mailbox(
+    conn: &mut PgConnection,
+    mail: &Leased,
+    mailbox_hash: &[u8],
+) -> Result<()> {
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended(encode($1::bytea, 'hex'), 0))",
+        mailbox_hash,
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "update mails set mailbox_hash = $2 where mail_id = $1",
+        mail.mail_id,
+        mailbox_hash,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// How many others of the kind were made for the mailbox after `since`.
+pub(crate) async fn count_made_to(
+    conn: &mut PgConnection,
+    mail: &Leased,
+    mailbox_hash: &[u8],
+    since: DateTime<Utc>,
+) -> Result<i64> {
+    let count = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from mails
+           where mailbox_hash = $1 and kind = $2 and created_at > $3 and mail_id <> $4"#,
+        mailbox_hash,
         mail.kind as Kind,
         since,
         mail.mail_id,
@@ -231,6 +317,20 @@ pub(crate) async fn update_failed(
 pub(crate) async fn delete(conn: &mut PgConnection, mail_id: Uuid) -> Result<()> {
     sqlx::query!("delete from mails where mail_id = $1", mail_id).execute(conn).await?;
     Ok(())
+}
+
+/// Deletes those of the kind to an account that are not gone; returns how many.
+pub(crate) async fn delete_waiting(
+    conn: &mut PgConnection,
+    kind: Kind,
+    user_id: Uuid,
+) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "delete from mails where user_id = $1 and kind = $2 and next_attempt_at is not null",
+        user_id,
+        kind as Kind,
+    );
+    Ok(deleted.execute(conn).await?.rows_affected())
 }
 
 /// Deletes those that were made before `before` and are gone.

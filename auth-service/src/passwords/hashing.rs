@@ -122,6 +122,36 @@ impl Hasher {
     /// # Errors
     /// `Overloaded`, when too many others are waiting.
     pub(crate) async fn verify(&self, attempt: &Attempt, hash: Option<&str>) -> Result<Verdict> {
+        let (started, verdict) = self.find_out(attempt, hash).await?;
+        if verdict == Verdict::Wrong {
+            self.hold_back(started).await;
+        }
+        Ok(verdict)
+    }
+
+    /// The same for an account that is refused whatever the password is: a right one
+    /// takes as long as a wrong one.
+    ///
+    /// # Errors
+    /// `Overloaded`, when too many others are waiting.
+    pub(crate) async fn verify_refused(
+        &self,
+        attempt: &Attempt,
+        hash: Option<&str>,
+    ) -> Result<Verdict> {
+        let (started, verdict) = self.find_out(attempt, hash).await?;
+        self.hold_back(started).await;
+        Ok(verdict)
+    }
+
+    /// The refusal of an account with a slow foreign hash must look like any other.
+    async fn hold_back(&self, started: Instant) {
+        let held_back = Duration::from_millis(self.slowest_ms.load(Ordering::Relaxed));
+        sleep_until((started + held_back).into()).await;
+    }
+
+    /// Also says when it began to be found out.
+    async fn find_out(&self, attempt: &Attempt, hash: Option<&str>) -> Result<(Instant, Verdict)> {
         let usable = hash.and_then(|it| {
             let stored = Stored::read(it);
             if stored.is_none() && it != UNUSABLE {
@@ -153,13 +183,7 @@ impl Hasher {
                 }
             }
         };
-        let (started, verdict) = self.run(verify).await??;
-        if verdict == Verdict::Wrong {
-            // The refusal of an account with a slow foreign hash must look like any other.
-            let held_back = Duration::from_millis(self.slowest_ms.load(Ordering::Relaxed));
-            sleep_until((started + held_back).into()).await;
-        }
-        Ok(verdict)
+        self.run(verify).await?
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
@@ -336,6 +360,17 @@ mod tests {
             let counts = verify(&plain, PASSWORD, Some(&without)).await.is_good();
             assert_eq!(counts, without == renewed);
         }
+    }
+
+    #[tokio::test]
+    async fn a_right_password_that_is_refused_takes_as_long_as_a_wrong_one() {
+        let hasher = hasher(PLAIN);
+        hasher.slowest_ms.store(500, Ordering::Relaxed);
+        let attempt = Attempt::parse("it", PASSWORD.to_owned()).unwrap();
+        let hash = hasher.own.hash(PASSWORD.as_bytes()).unwrap();
+        let started = Instant::now();
+        assert!(hasher.verify_refused(&attempt, Some(&hash)).await.unwrap().is_good());
+        assert!(started.elapsed() >= Duration::from_millis(500));
     }
 
     #[tokio::test]

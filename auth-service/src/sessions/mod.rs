@@ -19,7 +19,7 @@ use uuid::Uuid;
 use self::store::Session;
 use crate::{
     context::Context,
-    mfa,
+    emails, mfa,
     revocations::{self, Revoked},
     users,
 };
@@ -66,6 +66,7 @@ pub(crate) async fn revoke_others(context: &Context, caller: &Principal) -> Resu
     sessions.remove(own.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?);
     let action = "session.revoke_others";
     let count = end_all(&mut tx, context, caller, user_id, &sessions, action).await?;
+    emails::cancel_change(&mut tx, user_id, &Actor::from(caller)).await?;
     tx.commit().await?;
     Ok(count)
 }
@@ -108,7 +109,8 @@ async fn end_all(
     Ok(i32::try_from(sessions.len()).unwrap_or(i32::MAX))
 }
 
-/// Ends a locked session and every token of it, and records that as `action`.
+/// Ends a locked session and every token of it, with a change of the account's address
+/// that waits, and records that as `action`.
 pub(crate) async fn end(
     conn: &mut PgConnection,
     context: &Context,
@@ -117,7 +119,9 @@ pub(crate) async fn end(
     action: &'static str,
 ) -> Result<()> {
     let now = context.now();
-    store::revoke(conn, session_id, now).await?;
+    if let Some(user_id) = store::revoke(conn, session_id, now).await? {
+        emails::cancel_change(conn, user_id, actor).await?;
+    }
     revocations::insert(conn, context, &[Revoked::Session(session_id)]).await?;
     let (old, new) = (json!({"revoke_time": null}), json!({"revoke_time": now}));
     audit::record(conn, actor, Change::changed(action, "session", session_id, old, new)).await

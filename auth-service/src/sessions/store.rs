@@ -158,19 +158,19 @@ pub(crate) async fn update_authenticated(
     Ok(session)
 }
 
+/// Revokes the session; returns whose it is, unless it was revoked before.
 pub(crate) async fn revoke(
     conn: &mut PgConnection,
     session_id: Uuid,
     now: DateTime<Utc>,
-) -> Result<()> {
-    sqlx::query!(
-        "update sessions set revoked_at = $2 where session_id = $1 and revoked_at is null",
+) -> Result<Option<Uuid>> {
+    let user_id = sqlx::query_scalar!(
+        "update sessions set revoked_at = $2 where session_id = $1 and revoked_at is null
+         returning user_id",
         session_id,
         now,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+    );
+    Ok(user_id.fetch_optional(conn).await?)
 }
 
 /// The sessions of a locked user, neither revoked nor expired, that were opened after

@@ -36,13 +36,22 @@ pub(crate) struct Entry {
     pub(crate) email: Email,
     pub(crate) display_name: DisplayName,
     pub(crate) role: Role,
-    pub(crate) password: ForeignHash,
+    /// None leaves it to the owner to set one.
+    pub(crate) password: Option<ForeignHash>,
     /// Whether the other system verified the address.
     pub(crate) email_verified: bool,
 }
 
 /// An entry as it came: read, or what is wrong with it.
 pub(crate) type Read = Result<Entry, Vec<Violation>>;
+
+/// What an entry comes to before it is stored.
+enum Prepared {
+    /// Its address is taken, or it is refused.
+    Left,
+    /// With the hash to store, if it has a password.
+    Free(Option<String>),
+}
 
 /// What became of an entry.
 #[derive(Debug, Deserialize, Serialize)]
@@ -71,7 +80,7 @@ pub(crate) async fn import(
         users::check_given_by(caller, entry.role.permissions(), Permissions::default())?;
     }
     // Before the transaction, so that no connection waits for it.
-    let hashes = hash(context, &entries).await?;
+    let prepared = prepare(context, &entries).await?;
 
     let user_import_id = Uuid::now_v7();
     let mut tx = context.db.begin().await?;
@@ -79,7 +88,7 @@ pub(crate) async fn import(
         let results = store::get_results(&mut tx, earlier.entity_id).await?;
         return serde_json::from_value(results).map_err(Error::internal);
     }
-    let (outcomes, changes) = open(&mut tx, entries, &hashes, context.now()).await?;
+    let (outcomes, changes) = open(&mut tx, entries, &prepared, context.now()).await?;
     if key.is_some() {
         let results = serde_json::to_value(&outcomes).map_err(Error::internal)?;
         store::insert(&mut tx, user_import_id, &results).await?;
@@ -89,55 +98,57 @@ pub(crate) async fn import(
     Ok(outcomes)
 }
 
-/// The hashes to store. None where the address is taken: nothing is computed for it,
-/// which makes a retry cheap.
-async fn hash(context: &Context, entries: &[Read]) -> Result<Vec<Option<String>>> {
+/// Hashes what has to be hashed. Nothing is computed where the address is taken, which
+/// makes a retry cheap.
+async fn prepare(context: &Context, entries: &[Read]) -> Result<Vec<Prepared>> {
     let owners = {
         let mut conn = context.db.acquire().await?;
-        store::find_owners(&mut conn, &emails(entries)).await?
+        store::find_owners(&mut conn, &email_keys(entries)).await?
     };
     let mut importing: Option<Importing<'_>> = None;
-    let mut hashes = Vec::with_capacity(entries.len());
+    let mut prepared = Vec::with_capacity(entries.len());
     for (entry, owner) in entries.iter().zip(owners) {
-        hashes.push(match entry {
-            Ok(entry) if owner.is_none() => Some(match &entry.password {
-                ForeignHash::Stored(hash) => hash.clone(),
-                ForeignHash::Sha256 { digest, salt } => {
+        prepared.push(match entry {
+            Ok(entry) if owner.is_none() => Prepared::Free(match &entry.password {
+                None => None,
+                Some(ForeignHash::Stored(hash)) => Some(hash.clone()),
+                Some(ForeignHash::Sha256 { digest, salt }) => {
                     let importing = match &importing {
                         Some(importing) => importing,
                         None => importing.insert(context.hasher.importing()?),
                     };
-                    importing.wrap_sha256(*digest, salt.clone()).await?
+                    Some(importing.wrap_sha256(*digest, salt.clone()).await?)
                 }
             }),
-            _ => None,
+            _ => Prepared::Left,
         });
     }
-    Ok(hashes)
+    Ok(prepared)
 }
 
 /// What is looked for of each entry: nothing of one that was not read.
-fn emails(entries: &[Read]) -> Vec<String> {
-    let email = |it: &Read| it.as_ref().map(|it| it.email.as_str().to_owned()).unwrap_or_default();
-    entries.iter().map(email).collect()
+fn email_keys(entries: &[Read]) -> Vec<String> {
+    let key = |it: &Read| it.as_ref().map(|it| it.email.key().to_owned()).unwrap_or_default();
+    entries.iter().map(key).collect()
 }
 
-/// Opens an account for each entry with a hash whose address is free, and says what
+/// Opens an account for each entry whose address is free, and says what
 /// became of all and what is to be recorded.
 async fn open(
     conn: &mut PgConnection,
     entries: Vec<Read>,
-    hashes: &[Option<String>],
+    prepared: &[Prepared],
     now: DateTime<Utc>,
 ) -> Result<(Vec<Outcome>, Vec<Change>)> {
     let user_ids: Vec<Uuid> = entries.iter().map(|_| Uuid::now_v7()).collect();
-    let people = user_ids.iter().zip(&entries).zip(hashes);
-    let people = people.filter_map(|((user_id, entry), hash)| {
-        Some(entry.as_ref().ok()?.person(*user_id, hash.as_deref()?, now))
+    let people = user_ids.iter().zip(&entries).zip(prepared);
+    let people = people.filter_map(|((user_id, entry), prepared)| match (entry, prepared) {
+        (Ok(entry), Prepared::Free(hash)) => Some(entry.person(*user_id, hash.as_deref(), now)),
+        _ => None,
     });
     let people: Vec<NewPerson<'_>> = people.collect();
     store::insert_people(conn, &people).await?;
-    let owners = store::find_owners(conn, &emails(&entries)).await?;
+    let owners = store::find_owners(conn, &email_keys(&entries)).await?;
 
     let opened = people.iter().filter(|it| owners.contains(&Some(it.user.user_id)));
     let changes = opened.map(NewPerson::created).collect();
@@ -153,13 +164,19 @@ async fn open(
 }
 
 impl Entry {
-    fn person<'a>(&'a self, user_id: Uuid, hash: &'a str, now: DateTime<Utc>) -> NewPerson<'a> {
+    fn person<'a>(
+        &'a self,
+        user_id: Uuid,
+        hash: Option<&'a str>,
+        now: DateTime<Utc>,
+    ) -> NewPerson<'a> {
         let user = NewUser {
             user_id,
             kind: Kind::Person,
             email: Some(self.email.as_str()),
+            email_key: Some(self.email.key()),
             display_name: self.display_name.as_str(),
-            password_hash: Some(hash),
+            password_hash: hash,
             role: self.role,
         };
         NewPerson { user, email_verified_at: self.email_verified.then_some(now) }

@@ -107,8 +107,9 @@ fn entry(at: usize, user: pb::ImportedUser) -> Result<Read> {
 fn password(
     path: &impl Fn(&str) -> String,
     password_hash: Option<PasswordHash>,
-) -> Result<ForeignHash> {
-    match parse::required(&path("password_hash"), password_hash)? {
+) -> Result<Option<ForeignHash>> {
+    let Some(password_hash) = password_hash else { return Ok(None) };
+    let foreign = match password_hash {
         PasswordHash::Argon2(text) => ForeignHash::argon2(&path("argon2"), &text),
         PasswordHash::Bcrypt(text) => ForeignHash::bcrypt(&path("bcrypt"), &text),
         PasswordHash::Sha256(sha256) => {
@@ -121,7 +122,8 @@ fn password(
             });
             ForeignHash::sha256(&path("sha256"), &sha256.hex, sha256.salt, is_suffix)
         }
-    }
+    };
+    foreign.map(Some)
 }
 
 impl From<Outcome> for pb::ImportUserResult {

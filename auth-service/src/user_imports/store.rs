@@ -13,17 +13,17 @@ pub(crate) struct NewPerson<'a> {
     pub(crate) email_verified_at: Option<DateTime<Utc>>,
 }
 
-/// The accounts that have an address of `emails`; none where it is free.
+/// The accounts that have the addresses; none where one is free.
 pub(crate) async fn find_owners(
     conn: &mut PgConnection,
-    emails: &[String],
+    email_keys: &[String],
 ) -> Result<Vec<Option<Uuid>>> {
     let owners = sqlx::query_scalar!(
         r#"select u.user_id as "user_id?"
-           from unnest($1::text[]) with ordinality as wanted (email, place)
-           left join users u on lower(u.email) = lower(wanted.email)
+           from unnest($1::text[]) with ordinality as wanted (email_key, place)
+           left join users u on u.email_key = wanted.email_key
            order by wanted.place"#,
-        emails,
+        email_keys,
     )
     .fetch_all(conn)
     .await?;
@@ -38,14 +38,15 @@ pub(crate) async fn insert_people(conn: &mut PgConnection, people: &[NewPerson<'
         people.iter().map(of).collect()
     }
     sqlx::query!(
-        "insert into users (user_id, kind, email, display_name, password_hash, role, email_verified_at)
-         select user_id, 'person', email, display_name, password_hash, role, email_verified_at
-         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
-             with ordinality as new (user_id, email, display_name, password_hash, role, email_verified_at, place)
-         order by lower(email), place
+        "insert into users (user_id, kind, email, email_key, display_name, password_hash, role, email_verified_at)
+         select user_id, 'person', email, email_key, display_name, password_hash, role, email_verified_at
+         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[])
+             with ordinality as new (user_id, email, email_key, display_name, password_hash, role, email_verified_at, place)
+         order by email_key, place
          on conflict do nothing",
         &each(people, |it| it.user.user_id),
         &each(people, |it| it.user.email) as &[Option<&str>],
+        &each(people, |it| it.user.email_key) as &[Option<&str>],
         &each(people, |it| it.user.display_name) as &[&str],
         &each(people, |it| it.user.password_hash) as &[Option<&str>],
         &each(people, |it| it.user.role.text()) as &[&str],

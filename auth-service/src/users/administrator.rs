@@ -45,7 +45,7 @@ pub async fn create_admin(
     let hasher = hasher.map_err(ihuman_shared::Error::internal)?;
 
     let mut tx = platform.db.begin().await?;
-    if let Some(user) = store::find_by_email(&mut tx, email.as_str()).await? {
+    if let Some(user) = store::find_by_email(&mut tx, email.key()).await? {
         return Ok(CreatedAdmin::Exists(user.role));
     }
     let password_hash = hasher.hash(&password).await?;
@@ -54,6 +54,7 @@ pub async fn create_admin(
         user_id,
         kind: Kind::Person,
         email: Some(email.as_str()),
+        email_key: Some(email.key()),
         display_name: display_name.as_str(),
         password_hash: Some(&password_hash),
         role: Role::Admin,

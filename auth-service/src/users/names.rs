@@ -10,7 +10,10 @@ const QUERY_MAX: usize = 100;
 
 /// An e-mail address as its owner writes it. Whether it takes mail, only mail can tell.
 #[derive(Clone, Debug)]
-pub(crate) struct Email(String);
+pub(crate) struct Email {
+    text: String,
+    key: String,
+}
 
 /// The name to show to others.
 #[derive(Clone, Debug)]
@@ -53,7 +56,7 @@ impl Email {
         }
         match text.split_once('@') {
             Some((name, host)) if !name.is_empty() && !host.is_empty() && !host.contains('@') => {
-                Ok(Email(text))
+                Ok(Email { key: email_key(&text), text })
             }
             _ => Err(Error::invalid(field, "must have one @, with something on either side")),
         }
@@ -61,19 +64,32 @@ impl Email {
 
     /// The address.
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// What it is compared by: the same for every way to write the address.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
     }
 
     /// What is before the @.
     pub(crate) fn local_part(&self) -> &str {
-        self.0.split('@').next().unwrap_or_default()
+        self.text.split('@').next().unwrap_or_default()
     }
+}
+
+/// An address without regard to case, as Unicode has it and not the locale of a database.
+pub(crate) fn email_key(email: &str) -> String {
+    let composed: String = email.nfc().collect();
+    composed.to_lowercase().nfc().collect()
 }
 
 impl DisplayName {
     /// # Errors
     /// `InvalidFields`, when it is no name of one line.
     pub(crate) fn parse(field: &str, text: String) -> Result<Self> {
+        let text = parse::line(field, text, DISPLAY_NAME_MAX)?.nfc().collect();
+        // A few characters are more than one when they are normal.
         parse::line(field, text, DISPLAY_NAME_MAX).map(DisplayName)
     }
 
@@ -106,8 +122,33 @@ mod tests {
 
         assert!(accepted("Ann B. Müller"));
         assert!(accepted(&"ä".repeat(100)));
-        for text in ["", "  ", "a\nb", "a\0b", &"a".repeat(101)] {
+        let grown = "\u{fb1d}".repeat(100);
+        for text in ["", "  ", "a\nb", "a\0b", &"a".repeat(101), &grown] {
             assert!(!accepted(text), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_name_is_normal_so_that_who_looks_for_it_finds_it() {
+        let name = DisplayName::parse("it", "Bjo\u{308}rn".to_owned()).unwrap();
+        let query = Query::parse("it", "Bjo\u{308}rn".to_owned()).unwrap().unwrap();
+
+        assert_eq!((name.as_str(), query.as_str()), ("Bj\u{f6}rn", "Bj\u{f6}rn"));
+    }
+
+    #[test]
+    fn an_address_is_compared_without_regard_to_case_in_any_script() {
+        let key = |text: &str| Email::parse("it", text.to_owned()).unwrap().key().to_owned();
+
+        for (one, other) in [
+            ("Ann@Example.COM", "ann@example.com"),
+            ("ÄNN@example.com", "a\u{308}nn@example.com"),
+            ("ΜΑΡΊΑΣ@example.com", "μαρίας@example.com"),
+            ("ЯНА@example.com", "яна@example.com"),
+        ] {
+            assert_eq!(key(one), key(other));
+            assert_eq!(email_key(&key(one)), key(one));
+        }
+        assert_ne!(key("ann@example.com"), key("änn@example.com"));
     }
 }

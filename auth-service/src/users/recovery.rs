@@ -38,7 +38,7 @@ pub async fn recover(
     let context = Context::new(platform, config).await.map_err(Error::Internal)?;
     let user = {
         let mut conn = context.db.acquire().await?;
-        store::find_by_email(&mut conn, email.as_str()).await?.ok_or(Error::NotFound("user"))?
+        store::find_by_email(&mut conn, email.key()).await?.ok_or(Error::NotFound("user"))?
     };
     let password_hash = context.hasher.hash(&candidate.of(Owner::of(&user))?).await?;
 

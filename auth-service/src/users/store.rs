@@ -64,6 +64,8 @@ pub(crate) struct NewUser<'a> {
     pub(crate) user_id: Uuid,
     pub(crate) kind: Kind,
     pub(crate) email: Option<&'a str>,
+    /// What it is compared by.
+    pub(crate) email_key: Option<&'a str>,
     pub(crate) display_name: &'a str,
     pub(crate) password_hash: Option<&'a str>,
     pub(crate) role: Role,
@@ -106,8 +108,8 @@ impl User {
 pub(crate) async fn insert(conn: &mut PgConnection, new: NewUser<'_>) -> Result<User> {
     sqlx::query_as!(
         User,
-        r#"insert into users (user_id, kind, email, display_name, password_hash, role)
-           values ($1, $2, $3, $4, $5, $6)
+        r#"insert into users (user_id, kind, email, email_key, display_name, password_hash, role)
+           values ($1, $2, $3, $7, $4, $5, $6)
            returning user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
                permissions, avatar_url, mfa_enabled, state as "state: State", token_version, last_login_at, created_at, updated_at"#,
         new.user_id,
@@ -116,6 +118,7 @@ pub(crate) async fn insert(conn: &mut PgConnection, new: NewUser<'_>) -> Result<
         new.display_name,
         new.password_hash,
         new.role as Role,
+        new.email_key,
     )
     .fetch_one(conn)
     .await
@@ -137,26 +140,29 @@ pub(crate) async fn get(conn: &mut PgConnection, user_id: Uuid) -> Result<User> 
     user.ok_or(Error::NotFound("user"))
 }
 
-pub(crate) async fn find_by_email(conn: &mut PgConnection, email: &str) -> Result<Option<User>> {
+pub(crate) async fn find_by_email(
+    conn: &mut PgConnection,
+    email_key: &str,
+) -> Result<Option<User>> {
     let user = sqlx::query_as!(
         User,
         r#"select user_id, kind as "kind: Kind", email, email_verified_at, display_name, role as "role: Role",
                permissions, avatar_url, mfa_enabled, state as "state: State", token_version, last_login_at, created_at, updated_at
-           from users where lower(email) = lower($1)"#,
-        email,
+           from users where email_key = $1"#,
+        email_key,
     )
     .fetch_optional(conn)
     .await?;
     Ok(user)
 }
 
-pub(crate) async fn find_login(conn: &mut PgConnection, email: &str) -> Result<Option<Login>> {
+pub(crate) async fn find_login(conn: &mut PgConnection, email_key: &str) -> Result<Option<Login>> {
     let login = sqlx::query_as!(
         Login,
         r#"select user_id, password_hash, state as "state: State", mfa_enabled, token_version,
                factors_version, last_login_at, email_verified_at is not null as "is_verified!"
-           from users where lower(email) = lower($1)"#,
-        email,
+           from users where email_key = $1"#,
+        email_key,
     )
     .fetch_optional(conn)
     .await?;

@@ -16,14 +16,14 @@ pub(crate) async fn insert_or_find(
 ) -> Result<Option<(Uuid, bool)>> {
     let found = sqlx::query!(
         r#"with inserted as (
-               insert into users (user_id, kind, email, display_name, password_hash, role)
-               values ($1, $2, $3, $4, $5, $6)
-               on conflict ((lower(email))) do nothing
+               insert into users (user_id, kind, email, email_key, display_name, password_hash, role)
+               values ($1, $2, $3, $7, $4, $5, $6)
+               on conflict do nothing
                returning user_id
            )
            select user_id as "user_id!", true as "is_new!" from inserted
            union all
-           select user_id, false from users where lower(email) = lower($3)
+           select user_id, false from users where email_key = $7
            limit 1"#,
         new.user_id,
         new.kind as Kind,
@@ -31,6 +31,7 @@ pub(crate) async fn insert_or_find(
         new.display_name,
         new.password_hash,
         new.role as Role,
+        new.email_key,
     )
     .fetch_optional(conn)
     .await?;
@@ -57,13 +58,15 @@ pub(crate) async fn update_email(
     conn: &mut PgConnection,
     user_id: Uuid,
     email: &str,
+    email_key: &str,
     now: DateTime<Utc>,
 ) -> Result<()> {
     sqlx::query!(
-        "update users set email = $2, email_verified_at = $3 where user_id = $1",
+        "update users set email = $2, email_key = $4, email_verified_at = $3 where user_id = $1",
         user_id,
         email,
         now,
+        email_key,
     )
     .execute(conn)
     .await
