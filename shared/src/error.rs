@@ -66,7 +66,7 @@ pub enum Error {
         description: String,
     },
     /// The change would leave no active administrator.
-    #[error("the last active administrator can't be demoted or deactivated")]
+    #[error("the last active administrator can't be demoted, deactivated or removed")]
     LastAdministrator,
     /// One may have only so many.
     #[error("{subject}: {description}")]
@@ -139,6 +139,14 @@ impl Error {
     /// A fault of the service, with what is known of it.
     pub fn internal(source: impl Into<anyhow::Error>) -> Self {
         Error::Internal(source.into())
+    }
+
+    /// The error for our log, with what it hides from callers.
+    pub fn with_cause(&self) -> String {
+        match self {
+            Error::Internal(source) => format!("{self}: {source:#}"),
+            _ => self.to_string(),
+        }
     }
 
     /// The reason that clients match on.

@@ -53,7 +53,7 @@ pub(crate) fn start(platform: &Platform, context: &Arc<Context>) {
         let mut sending = JoinSet::new();
         loop {
             if let Err(error) = begin(&context, &mut sending).await {
-                tracing::warn!(%error, "can't look for mails to send");
+                tracing::warn!(error = error.with_cause(), "can't look for mails to send");
             }
             tokio::select! {
                 () = platform.shutdown.begun() => return,
@@ -82,7 +82,7 @@ async fn begin(context: &Arc<Context>, sending: &mut JoinSet<()>) -> Result<()> 
         sending.spawn(async move {
             if let Err(error) = deliver(&context, &mail).await {
                 // The lease ends, and somebody tries again.
-                tracing::warn!(%error, mail_id = %mail.mail_id, "can't send a mail");
+                tracing::warn!(error = error.with_cause(), mail_id = %mail.mail_id, "can't send a mail");
             }
         });
     }

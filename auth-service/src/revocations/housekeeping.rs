@@ -27,7 +27,7 @@ pub(crate) fn start(platform: &Platform) {
             }
             match sweep(&platform.db, platform.clock.now()).await {
                 Ok(rows) => tracing::debug!(rows, "cleaned up"),
-                Err(error) => tracing::warn!(%error, "can't clean up"),
+                Err(error) => tracing::warn!(error = error.with_cause(), "can't clean up"),
             }
         }
     });

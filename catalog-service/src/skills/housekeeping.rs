@@ -26,7 +26,7 @@ async fn run(db: PgPool, shutdown: Shutdown) {
             () = sleep(jittered(FOLD_EVERY)) => {}
         }
         if let Err(error) = tidy(&db, turn.is_multiple_of(FORGET_EVERY_TURNS)).await {
-            tracing::warn!(%error, "housekeeping failed; it is tried again");
+            tracing::warn!(error = error.with_cause(), "housekeeping failed; it is tried again");
         }
     }
 }
