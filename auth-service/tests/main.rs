@@ -41,6 +41,7 @@ mod sessions;
 mod settings;
 mod signing_keys;
 mod smtp;
+mod start;
 mod support;
 mod tokens;
 mod user_imports;

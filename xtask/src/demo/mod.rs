@@ -20,13 +20,18 @@ use crate::{
     workspace,
 };
 
+/// Who tells it, at services that were there before.
+const EMAIL: &str = "IHUMAN_ADMIN_EMAIL";
+const PASSWORD: &str = "IHUMAN_ADMIN_PASSWORD";
+
 /// Which services to tell it with.
 #[derive(Args)]
 pub(crate) struct Options {
     /// What it is about.
     #[arg(long, value_enum, default_value_t)]
     story: Story,
-    /// auth-service; with IHUMAN_ADMIN_EMAIL and IHUMAN_ADMIN_PASSWORD in the environment.
+    /// auth-service; with IHUMAN_ADMIN_EMAIL and IHUMAN_ADMIN_PASSWORD in the environment,
+    /// which also go before what `dev` knows.
     #[arg(long, value_name = "URL", requires = "target_catalog")]
     target_auth: Option<String>,
     /// catalog-service.
@@ -57,7 +62,9 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         .login(&target.admin_email, &target.admin_password)
         .await
         .map_err(|status| anyhow!(explain(&status)))
-        .with_context(|| format!("{} cannot log in", target.admin_email))?;
+        .with_context(|| {
+            format!("{} cannot log in: set {EMAIL} and {PASSWORD}", target.admin_email)
+        })?;
     let stage = Stage::new(clients, admin, target.catalog_url);
     match story {
         Story::Skill => skill::Story { stage }.tell().await?,
@@ -92,8 +99,8 @@ async fn target(options: Options) -> Result<Option<Target>> {
         return Ok(Some(Target {
             auth_url,
             catalog_url,
-            admin_email: variable("IHUMAN_ADMIN_EMAIL")?,
-            admin_password: variable("IHUMAN_ADMIN_PASSWORD")?,
+            admin_email: variable(EMAIL)?,
+            admin_password: variable(PASSWORD)?,
         }));
     }
     let Some(running) = Running::read(&workspace::home()?) else { return Ok(None) };
@@ -104,7 +111,8 @@ async fn target(options: Options) -> Result<Option<Target>> {
     Ok(Some(Target {
         auth_url: running.auth_url,
         catalog_url: running.catalog_url,
-        admin_email: running.admin_email,
-        admin_password: running.admin_password,
+        admin_email: env::var(EMAIL).unwrap_or(running.admin_email),
+        // It may have been changed, as `dev` advises.
+        admin_password: env::var(PASSWORD).unwrap_or(running.admin_password),
     }))
 }
