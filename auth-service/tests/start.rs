@@ -46,9 +46,8 @@ async fn another_master_key_is_refused_before_anything_is_written() {
                                  (select count(*) from audit.audit_logs))";
     let before: String = auth.scalar(written).await;
     let another = [("IHUMAN_MASTER_KEY", ANOTHER)];
-    let start = async |arguments: &[&str]| {
-        start(&auth.database, "ihuman_auth", arguments, &another).await
-    };
+    let start =
+        async |arguments: &[&str]| start(&auth.database, "ihuman_auth", arguments, &another).await;
 
     let known = start(&[]).await;
     let rekey = start(&["rekey", "--new-master-key", ANOTHER]).await;
@@ -124,8 +123,5 @@ async fn a_database_that_is_away_or_not_migrated_is_named() {
     assert_eq!(away.0, Some(1));
     let expected = "error: cannot connect to the database at 127.0.0.1:1: Connection refused";
     assert!(away.1.starts_with(expected) && !away.1.contains("hush"), "{}", away.1);
-    assert_eq!(
-        empty,
-        (Some(1), "error: the database is not migrated: run migrate".to_owned())
-    );
+    assert_eq!(empty, (Some(1), "error: the database is not migrated: run migrate".to_owned()));
 }

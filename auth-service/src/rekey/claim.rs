@@ -21,7 +21,8 @@ pub async fn claim_master_key(platform: &Platform) -> anyhow::Result<()> {
     // What releases before the check value have sealed tells as well.
     let sealer = Sealer::new(master_key, signing_keys::PURPOSE);
     let sealed = store::list(&mut tx, Table::SigningKeys).await?;
-    if !sealed.is_empty() && sealed.iter().all(|it| sealer.open(&it.belongs_to, &it.sealed).is_err())
+    if !sealed.is_empty()
+        && sealed.iter().all(|it| sealer.open(&it.belongs_to, &it.sealed).is_err())
     {
         return Err(Problem::another_master_key().into());
     }

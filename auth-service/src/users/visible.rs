@@ -62,7 +62,9 @@ mod tests {
 
     #[test]
     fn a_joiner_joins_and_everything_else_that_is_invisible_is_refused() {
-        for line in ["Ann Müller", "می\u{200c}خواهم", "ක්\u{200d}ෂ", "👩\u{200d}💻", "O'Neil-García 3"] {
+        for line in
+            ["Ann Müller", "می\u{200c}خواهم", "ක්\u{200d}ෂ", "👩\u{200d}💻", "O'Neil-García 3"]
+        {
             assert!(is_plain_line(line), "{line:?}");
         }
         for line in [
@@ -92,10 +94,12 @@ mod tests {
 
     #[test]
     fn a_host_is_labels() {
-        for host in ["b", "b.de", "exämple.com", "xn--exmple-cua.com", "1.2", "почта.рф", "ไทย.th"] {
+        for host in ["b", "b.de", "exämple.com", "xn--exmple-cua.com", "1.2", "почта.рф", "ไทย.th"]
+        {
             assert!(is_host(host), "{host}");
         }
-        for host in ["", ".", "b..de", "-b.de", "b-.de", "b.de.", ".de", "b_c.de", "b,de", "[::1]"] {
+        for host in ["", ".", "b..de", "-b.de", "b-.de", "b.de.", ".de", "b_c.de", "b,de", "[::1]"]
+        {
             assert!(!is_host(host), "{host}");
         }
         assert!(is_host(&"b".repeat(63)) && !is_host(&"b".repeat(64)));

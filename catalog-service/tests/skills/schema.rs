@@ -91,7 +91,10 @@ async fn what_is_no_schema_is_named_by_its_place() {
     let at = [
         (json!({"type": "object", "properties": {"a": {"type": "strin"}}}), ".properties.a.type"),
         (json!({"type": "object", "anyOf": [{}, {"minLength": "x"}]}), ".anyOf[1].minLength"),
-        (json!({"type": "object", "properties": {"a b": {"pattern": "("}}}), r#".properties["a b"].pattern"#),
+        (
+            json!({"type": "object", "properties": {"a b": {"pattern": "("}}}),
+            r#".properties["a b"].pattern"#,
+        ),
     ];
     for (schema, place) in at {
         let status = publish_schema(&mut client, schema).await.unwrap_err();

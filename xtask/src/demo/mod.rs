@@ -92,6 +92,19 @@ impl Target {
     }
 }
 
+impl Target {
+    /// What `dev` knows, unless `variable` says otherwise: the password may have been
+    /// changed, as `dev` advises.
+    fn of_dev(running: Running, variable: impl Fn(&str) -> Option<String>) -> Self {
+        Self {
+            auth_url: running.auth_url,
+            catalog_url: running.catalog_url,
+            admin_email: variable(EMAIL).unwrap_or(running.admin_email),
+            admin_password: variable(PASSWORD).unwrap_or(running.admin_password),
+        }
+    }
+}
+
 /// The services that were named, or those of a running `dev`.
 async fn target(options: Options) -> Result<Option<Target>> {
     if let (Some(auth_url), Some(catalog_url)) = (options.target_auth, options.target_catalog) {
@@ -108,11 +121,31 @@ async fn target(options: Options) -> Result<Option<Target>> {
         return Ok(None);
     }
     println!("With the services of `cargo xtask dev`");
-    Ok(Some(Target {
-        auth_url: running.auth_url,
-        catalog_url: running.catalog_url,
-        admin_email: env::var(EMAIL).unwrap_or(running.admin_email),
-        // It may have been changed, as `dev` advises.
-        admin_password: env::var(PASSWORD).unwrap_or(running.admin_password),
-    }))
+    Ok(Some(Target::of_dev(running, |name| env::var(name).ok())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_that_was_changed_is_told_by_a_variable() {
+        let running = || Running {
+            auth_url: String::new(),
+            catalog_url: String::new(),
+            admin_email: ADMIN_EMAIL.to_owned(),
+            admin_password: "first".to_owned(),
+            ids: Vec::new(),
+        };
+        let changed = |name: &str| (name == PASSWORD).then(|| "second".to_owned());
+
+        let told = Target::of_dev(running(), changed);
+        let untold = Target::of_dev(running(), |_| None);
+
+        assert_eq!(
+            (told.admin_email.as_str(), told.admin_password.as_str()),
+            (ADMIN_EMAIL, "second")
+        );
+        assert_eq!(untold.admin_password, "first");
+    }
 }
