@@ -335,3 +335,17 @@ impl<T> OnConstraint<T> for sqlx::Result<T> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_told_what_a_caller_is_not() {
+        let error = Error::internal(anyhow::anyhow!("no such table").context("can't count"));
+
+        assert_eq!(error.to_string(), "internal error");
+        assert_eq!(error.with_cause(), "internal error: can't count: no such table");
+        assert_eq!(Error::NotFound("skill").with_cause(), "skill not found");
+    }
+}
