@@ -94,7 +94,7 @@ fn refresh_tokens() -> Vec<Vec<u8>> {
 fn refresh_token(input: &[u8]) {
     let Ok(text) = from_utf8(input) else { return };
     let decoded = BASE64.decode(text).ok().filter(|it| it.len() == 32);
-    match RefreshToken::parse(text.to_owned()) {
+    match RefreshToken::parse("it", text.to_owned()) {
         Ok(token) => {
             assert_eq!(token.reveal(), text);
             assert_eq!(decoded.map(|it| BASE64.encode(it)).as_deref(), Some(text));

@@ -12,6 +12,7 @@ mod limits;
 mod locks;
 mod mail;
 mod mfa;
+mod opaque;
 mod passkeys;
 mod password_resets;
 mod passwords;

@@ -112,6 +112,34 @@ async fn everything_that_is_wrong_with_a_request_is_said_at_once() {
 }
 
 #[tokio::test]
+async fn a_secret_that_was_left_out_is_missing_and_not_wrong() {
+    let auth = Auth::start().await;
+    auth.register(EMAIL).await;
+
+    let mut missing = Vec::new();
+    for _ in 0..4 {
+        missing.extend(auth.login_with(EMAIL, "").await.err());
+    }
+    missing.push(auth.refresh("", "").await.unwrap_err());
+    let request = pb::CompleteLoginRequest {
+        proof: Some(pb::complete_login_request::Proof::TotpCode("123456".to_owned())),
+        ..Default::default()
+    };
+    missing.push(auth.auth().complete_login(request).await.unwrap_err());
+    let request = pb::VerifyEmailRequest::default();
+    missing.push(auth.emails().verify_email(request).await.unwrap_err());
+    let request =
+        pb::ResetPasswordRequest { new_password: PASSWORD.to_owned(), ..Default::default() };
+    missing.push(auth.password_resets().reset_password(request).await.unwrap_err());
+
+    let fields: Vec<_> = missing.iter().flat_map(violations).collect();
+    let password = ["password"; 4];
+    let tokens = ["refresh_token", "challenge_token", "token", "token"];
+    assert_eq!(fields, [&password[..], &tokens].concat());
+    assert!(auth.login_with(EMAIL, PASSWORD).await.is_ok());
+}
+
+#[tokio::test]
 async fn what_an_account_can_not_be_names_its_field() {
     let auth = Auth::start().await;
     let good = registration(EMAIL);

@@ -241,6 +241,26 @@ async fn a_flood_over_two_replicas_gets_no_more_attempts_than_the_rule_allows() 
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn good_logins_at_the_same_moment_do_not_wait_for_each_other() {
+    let auth = Auth::start().await;
+    auth.register(EMAIL).await;
+    for _ in 0..2 {
+        auth.fail(EMAIL).await;
+    }
+
+    let logins: Vec<_> = (0..20)
+        .map(|_| {
+            let mut client = auth.auth();
+            tokio::spawn(async move { client.login(login(EMAIL, PASSWORD, "")).await })
+        })
+        .collect();
+
+    for login in logins {
+        assert!(login.await.unwrap().is_ok());
+    }
+}
+
 #[tokio::test]
 async fn an_address_that_fails_at_many_accounts_waits_and_no_other_does() {
     let auth = Auth::start_with(&FORWARDED).await;

@@ -219,7 +219,7 @@ async fn a_token_ends_after_half_an_hour_or_with_a_later_one() {
     auth.service.clock.advance(TimeDelta::minutes(29));
     auth.reset_with(&third, NEW).await.unwrap();
 
-    for bad in ["", "a", &"A".repeat(43), &"A".repeat(10_000), "%00"] {
+    for bad in ["a", &"A".repeat(43), &"A".repeat(10_000), "%00"] {
         auth.is_refused(bad).await;
     }
 }

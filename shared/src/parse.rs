@@ -82,6 +82,14 @@ pub fn slug(field: &str, text: String, max: usize) -> Result<String> {
     Ok(text)
 }
 
+/// A text that must not be left out.
+///
+/// # Errors
+/// `InvalidFields`, when it is empty.
+pub fn required_text(field: &str, text: String) -> Result<String> {
+    required(field, Some(text).filter(|it| !it.is_empty()))
+}
+
 /// A field that must be set.
 pub fn required<T>(field: &str, value: Option<T>) -> Result<T> {
     value.ok_or_else(|| Error::invalid(field, "is required"))

@@ -14,10 +14,11 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{opaque, store};
+use super::store;
 use crate::{
     context::Context,
     mfa::{self, Factor},
+    opaque,
     passkeys::{self, Ceremony, RequestOptions},
     users::store::User,
 };
@@ -42,9 +43,9 @@ pub(crate) struct Challenge {
 
 impl ChallengeToken {
     /// # Errors
-    /// `Unauthenticated`, when it can't be one of ours.
-    pub(crate) fn parse(text: String) -> Result<Self> {
-        opaque::parse(text).map(ChallengeToken).ok_or_else(invalid)
+    /// `InvalidFields`, when it is empty; `Unauthenticated`, when it can't be one of ours.
+    pub(crate) fn parse(field: &str, text: String) -> Result<Self> {
+        opaque::parse(field, text, invalid).map(ChallengeToken)
     }
 
     /// What is stored of it.

@@ -3,7 +3,6 @@
 mod challenge;
 mod complete;
 mod login;
-mod opaque;
 mod opening;
 mod passkey_login;
 mod reauthenticate;

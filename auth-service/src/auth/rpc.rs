@@ -76,7 +76,7 @@ impl AuthService for Auth {
         let origin = Origin::of(&request);
         let request = request.into_inner();
         let proof = login_proof(parse::required("proof", request.proof)?)?;
-        let token = ChallengeToken::parse(request.challenge_token)?;
+        let token = ChallengeToken::parse("challenge_token", request.challenge_token)?;
 
         let opened = super::complete_login(&self.0, &token, &proof, &origin).await?;
 
@@ -102,7 +102,7 @@ impl AuthService for Auth {
         let origin = Origin::of(&request);
         let request = request.into_inner();
         let request_id = parse::optional_uuid("request_id", &request.request_id)?;
-        let token = RefreshToken::parse(request.refresh_token)?;
+        let token = RefreshToken::parse("refresh_token", request.refresh_token)?;
 
         let tokens = super::refresh(&self.0, &token, request_id, &origin).await?;
 

@@ -9,10 +9,9 @@ use ihuman_shared::{
 };
 use uuid::Uuid;
 
-use super::opaque;
 use crate::{
-    config::IdentityConfig, context::lifetime, sessions::store::Session, signing_keys::KeyRing,
-    users::store::User,
+    config::IdentityConfig, context::lifetime, opaque, sessions::store::Session,
+    signing_keys::KeyRing, users::store::User,
 };
 
 /// What the successors of refresh tokens are sealed for.
@@ -58,10 +57,10 @@ impl RefreshToken {
     }
 
     /// # Errors
-    /// `Unauthenticated`, when it can't be one of ours.
-    pub(crate) fn parse(text: String) -> Result<Self> {
+    /// `InvalidFields`, when it is empty; `Unauthenticated`, when it can't be one of ours.
+    pub(crate) fn parse(field: &str, text: String) -> Result<Self> {
         let invalid = || Error::Unauthenticated(Reason::CredentialsInvalid);
-        opaque::parse(text).map(RefreshToken).ok_or_else(invalid)
+        opaque::parse(field, text, invalid).map(RefreshToken)
     }
 
     /// What is stored of it.
@@ -166,6 +165,6 @@ impl TokenIssuer {
     /// Decrypts what [`seal_successor`](Self::seal_successor) gave.
     pub(crate) fn open_successor(&self, session_id: Uuid, sealed: &[u8]) -> Result<RefreshToken> {
         let opened = self.successors.open(&session_id.to_string(), sealed)?;
-        RefreshToken::parse(String::from_utf8(opened).map_err(Error::internal)?)
+        RefreshToken::parse("refresh_token", String::from_utf8(opened).map_err(Error::internal)?)
     }
 }

@@ -40,7 +40,7 @@ impl EmailService for Emails {
         request: Request<pb::VerifyEmailRequest>,
     ) -> Result<Response<pb::VerifyEmailResponse>, Status> {
         let origin = Origin::of(&request);
-        let token = EmailToken::parse(request.into_inner().token)?;
+        let token = EmailToken::parse("token", request.into_inner().token)?;
 
         super::verify(&self.0, &token, &origin).await?;
 
@@ -64,7 +64,7 @@ impl EmailService for Emails {
         request: Request<pb::ConfirmEmailChangeRequest>,
     ) -> Result<Response<pb::ConfirmEmailChangeResponse>, Status> {
         let origin = Origin::of(&request);
-        let token = EmailToken::parse(request.into_inner().token)?;
+        let token = EmailToken::parse("token", request.into_inner().token)?;
 
         super::confirm_change(&self.0, &token, &origin).await?;
 

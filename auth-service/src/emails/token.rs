@@ -1,10 +1,6 @@
 //! The secret of a mail, which proves that whoever has it reads what comes to an address.
 
-use aws_lc_rs::{
-    digest::{SHA256, digest},
-    hmac::{self, HMAC_SHA256},
-};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use ihuman_shared::{
     Error, Result,
     credentials::{MasterKey, Secret},
@@ -12,11 +8,9 @@ use ihuman_shared::{
 use uuid::Uuid;
 
 use super::store::Kind;
+use crate::opaque;
 
-/// The size of a token, in bytes.
-const LEN: usize = 32;
-
-/// 256 bits in base64url that nobody can guess: a fast hash of it is enough.
+/// An opaque token that comes in a mail.
 pub(crate) struct EmailToken(Secret);
 
 /// Makes tokens: HMAC-SHA256 of the mail's id, so that no secret waits in the database
@@ -32,25 +26,20 @@ impl TokenMaker {
     pub(super) fn make(&self, kind: Kind, mail_id: Uuid) -> EmailToken {
         // The id has a fixed length, so that no two pairs make the same text.
         let text = [mail_id.as_bytes().as_slice(), kind.text().as_bytes()].concat();
-        EmailToken(BASE64.encode(hmac::sign(&self.0, &text)).into())
+        EmailToken(opaque::encode(hmac::sign(&self.0, &text).as_ref()))
     }
 }
 
 impl EmailToken {
     /// # Errors
-    /// `EmailTokenInvalid`, when it can't be one of ours.
-    pub(crate) fn parse(text: String) -> Result<Self> {
-        // 4 characters for 3 bytes; more need not be decoded.
-        let fits = text.len() == (LEN * 4).div_ceil(3);
-        if !fits || BASE64.decode(&text).is_err() {
-            return Err(Error::EmailTokenInvalid);
-        }
-        Ok(EmailToken(text.into()))
+    /// `InvalidFields`, when it is empty; `EmailTokenInvalid`, when it can't be one of ours.
+    pub(crate) fn parse(field: &str, text: String) -> Result<Self> {
+        opaque::parse(field, text, || Error::EmailTokenInvalid).map(EmailToken)
     }
 
     /// What is stored of it.
     pub(super) fn hash(&self) -> Vec<u8> {
-        digest(&SHA256, self.0.reveal().as_bytes()).as_ref().to_vec()
+        opaque::hash(&self.0)
     }
 
     /// The token, for its mail.
@@ -61,12 +50,14 @@ impl EmailToken {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+
     use super::*;
 
     #[test]
     fn a_token_belongs_to_one_mail_of_one_kind_under_one_master_key() {
         let maker = |byte: u8| {
-            let key = base64::engine::general_purpose::STANDARD.encode([byte; 32]);
+            let key = STANDARD.encode([byte; 32]);
             TokenMaker::new(&key.parse().unwrap())
         };
         let (one, mail_id) = (maker(1), Uuid::now_v7());
@@ -80,10 +71,10 @@ mod tests {
         ] {
             assert_ne!(other.reveal(), token.reveal());
         }
-        assert!(EmailToken::parse(token.reveal().to_owned()).is_ok());
+        assert!(EmailToken::parse("token", token.reveal().to_owned()).is_ok());
         for bad in ["", "a", &token.reveal()[1..], &format!("{}a", token.reveal()), &"%".repeat(43)]
         {
-            assert!(EmailToken::parse(bad.to_owned()).is_err(), "{bad}");
+            assert!(EmailToken::parse("token", bad.to_owned()).is_err(), "{bad}");
         }
     }
 }

@@ -4,6 +4,7 @@ mod device;
 pub(crate) mod rpc;
 mod rule;
 pub(crate) mod store;
+mod turns;
 
 use std::{net::IpAddr, time::Duration};
 
@@ -19,10 +20,13 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use self::store::{Key, Lock, Scope};
 pub(crate) use self::{
     device::{DeviceToken, Devices},
     store::Kind,
+};
+use self::{
+    store::{Key, Lock, Scope},
+    turns::{Turn, Turns},
 };
 use crate::{
     context::Context,
@@ -49,7 +53,10 @@ pub(crate) enum Subject {
 }
 
 /// Hides whose failures they are from who reads the database.
-pub(crate) struct Subjects(hmac::Key);
+pub(crate) struct Subjects {
+    key: hmac::Key,
+    turns: Turns,
+}
 
 /// An attempt that was counted as a failure in advance, so that of many at the same
 /// time no more are made than the rule allows.
@@ -60,10 +67,12 @@ pub(crate) struct Counted {
     /// Whose failure it is besides, which is counted when it is one: good logins from
     /// one address must not wait for each other.
     address: Option<IpAddr>,
+    /// Others wait for it until this attempt is done with.
+    _turn: Turn,
 }
 
 /// Lets `subject` try to prove a credential once, and counts that as a failure until
-/// something else is known.
+/// something else is known. It waits for the attempts of the same subject that came before.
 ///
 /// # Errors
 /// `TooManyFailures`, when it or the address has to wait; then nothing is counted.
@@ -73,15 +82,16 @@ pub(crate) async fn admit(
     subject: Subject,
     address: Option<IpAddr>,
 ) -> Result<Counted> {
+    let key = context.subjects.key(kind, &subject);
+    let turn = context.subjects.turns.take(&key.subject_hash).await;
     let now = context.now();
     let mut conn = context.db.acquire().await?;
     if let Some(address) = address {
         refuse_address(&mut conn, context, kind, address).await?;
     }
-    let key = context.subjects.key(kind, &subject);
     let counting = rule::counting(key.scope, now);
     match store::count(&mut conn, &key, &counting).await? {
-        Some(lock) => Ok(Counted { subject, key, lock, address }),
+        Some(lock) => Ok(Counted { subject, key, lock, address, _turn: turn }),
         None => {
             refuse_while(store::find_wait_until(&mut conn, &key).await?, now)?;
             // The wait ended in between.
@@ -202,7 +212,8 @@ fn recorded(lock: &Lock) -> serde_json::Value {
 
 impl Subjects {
     pub(crate) fn new(master_key: &MasterKey) -> Self {
-        Subjects(hmac::Key::new(HMAC_SHA256, &master_key.derive("lock subject")))
+        let key = hmac::Key::new(HMAC_SHA256, &master_key.derive("lock subject"));
+        Subjects { key, turns: Turns::new() }
     }
 
     fn key(&self, kind: Kind, subject: &Subject) -> Key {
@@ -225,7 +236,7 @@ impl Subjects {
     }
 
     fn hash(&self, subject: &[u8]) -> Vec<u8> {
-        hmac::sign(&self.0, subject).as_ref().to_vec()
+        hmac::sign(&self.key, subject).as_ref().to_vec()
     }
 
     /// The first 20 bits, so that there are no more than a million rows, whatever

@@ -189,7 +189,7 @@ mod tests {
     fn letter(kind: Kind, to: &str) -> Letter {
         let (mail_id, user_id, now) = (Uuid::now_v7(), Uuid::now_v7(), Utc::now());
         let mail = Leased { mail_id, kind, user_id, recipient: None, attempts: 1, created_at: now };
-        let token = EmailToken::parse("A".repeat(43)).unwrap();
+        let token = EmailToken::parse("token", "A".repeat(43)).unwrap();
         stationery().write(&mail, to, kind.token().map(|_| &token), now)
     }
 

@@ -40,7 +40,7 @@ impl PasswordResetService for PasswordResets {
     ) -> Result<Response<pb::ResetPasswordResponse>, Status> {
         let origin = Origin::of(&request);
         let request = request.into_inner();
-        let token = EmailToken::parse(request.token)?;
+        let token = EmailToken::parse("token", request.token)?;
         let new = Proposal::parse("new_password", request.new_password)?;
 
         super::reset(&self.0, &token, new, &origin).await?;

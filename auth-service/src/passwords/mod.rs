@@ -8,7 +8,7 @@ mod threads;
 
 use std::ops::RangeInclusive;
 
-use ihuman_shared::{Error, Result, credentials::Secret};
+use ihuman_shared::{Error, Result, credentials::Secret, parse};
 use unicode_normalization::UnicodeNormalization as _;
 
 pub(crate) use self::{
@@ -125,8 +125,9 @@ impl Password {
 
 impl Attempt {
     /// # Errors
-    /// `InvalidFields`, when it is longer than any password can be.
+    /// `InvalidFields`, when it is empty, or longer than any password can be.
     pub(crate) fn parse(field: &str, text: String) -> Result<Self> {
+        let text = parse::required_text(field, text)?;
         let normal = normalize(&text)
             .ok_or_else(|| Error::invalid(field, format!("must have at most {BYTES_MAX} bytes")))?;
         Ok(Attempt { typed: text.into(), normal: normal.into() })
