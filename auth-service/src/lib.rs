@@ -31,7 +31,7 @@ use ihuman_shared::{platform::Platform, server::Stack, service::Service};
 use self::{config::IdentityConfig, context::Context};
 pub use self::{
     housekeeping::sweep,
-    rekey::{Rekeyed, rekey},
+    rekey::{Rekeyed, claim_master_key, rekey},
     signing_keys::rotation::rotate_due,
     users::{
         administrator::{CreatedAdmin, create_admin},
@@ -40,14 +40,20 @@ pub use self::{
 };
 
 /// What names the service.
-pub const SERVICE: Service =
-    Service { name: "auth-service", schema: "auth", package: "ihuman.auth.v1" };
+pub const SERVICE: Service = Service {
+    name: "auth-service",
+    schema: "auth",
+    own_table: "auth.users",
+    package: "ihuman.auth.v1",
+};
 
 /// The list of what the service serves.
 ///
 /// # Errors
 /// Whatever keeps a part from starting.
 pub async fn stack(platform: &Platform, config: &IdentityConfig) -> anyhow::Result<Stack> {
+    // Before anything is sealed.
+    claim_master_key(platform).await?;
     let context = Context::new(platform, config).await?;
     revocations::lifetimes::start(platform, &context).await?;
     housekeeping::start(platform);

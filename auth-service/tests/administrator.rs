@@ -59,7 +59,7 @@ async fn the_program_leaves_another_account_as_it_is_and_says_so() {
 
     let (code, output) = run(&auth, "create-admin", EMAIL, &format!("{PASSWORD}\n")).await;
 
-    assert_eq!(code, Some(0));
+    assert_eq!(code, Some(1));
     assert!(output.contains("with the role viewer; nothing was changed"), "{output}");
 }
 

@@ -46,6 +46,23 @@ async fn an_account_is_found_by_the_beginnings_of_its_words_in_any_order() {
 }
 
 #[tokio::test]
+async fn letters_of_every_script_are_letters_in_both_cases() {
+    let auth = Auth::start().await;
+    let admin = auth.credentials.person(Role::Admin).await;
+    auth.named("one@northwind.org", "Иван Петров").await;
+    auth.named("two@northwind.org", "Ärla Öst").await;
+    auth.named("three@northwind.org", "Carl Rask").await;
+    let find = async |query: &str| auth.find(&admin, query).await;
+
+    for query in ["Иван", "иван", "ИВ пЕТР"] {
+        assert_eq!(find(query).await, ["one@northwind.org"], "{query}");
+    }
+    for query in ["Är", "är", "ÖST"] {
+        assert_eq!(find(query).await, ["two@northwind.org"], "{query}");
+    }
+}
+
+#[tokio::test]
 async fn a_search_has_pages_and_filters_like_the_whole_list() {
     let auth = Auth::start().await;
     let admin = auth.credentials.person(Role::Admin).await;

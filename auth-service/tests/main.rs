@@ -52,6 +52,7 @@ mod sessions;
 mod settings;
 mod signing_keys;
 mod smtp;
+mod start;
 mod stopping;
 mod support;
 mod tokens;

@@ -186,6 +186,29 @@ async fn with_a_shared_secret_there_is_nothing_to_rotate() {
 }
 
 #[tokio::test]
+async fn a_key_has_no_successor_in_one_that_another_master_key_has_sealed() {
+    let auth = Auth::start().await;
+    let user = auth.register(EMAIL).await;
+    let ours = auth.kid_of_a_login().await;
+    sqlx::query(
+        "insert into auth.signing_keys (kid, public_key, private_key_sealed, created_at, activates_at)
+         values ('theirs', decode(repeat('07', 32), 'hex'), decode(repeat('07', 111), 'hex'), now(), now())",
+    )
+    .execute(&auth.database.superuser)
+    .await
+    .unwrap();
+
+    let admin = auth.later(TimeDelta::hours(3)).await;
+    auth.rotate_due(auth.service.clock.now()).await;
+
+    let keys = auth.keys(&admin).await;
+    let kids: Vec<_> = keys.iter().map(|it| it.kid.as_str()).collect();
+    assert_eq!(kids, ["theirs", &ours]);
+    assert_eq!(auth.kid_of_a_login().await, ours);
+    assert!(auth.accepts(&bearer(&user, &auth.login(EMAIL).await)).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_key_that_is_gone_verifies_nothing_any_more() {
     let auth = Auth::start().await;
     let user = auth.register(EMAIL).await;

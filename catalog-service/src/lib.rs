@@ -9,8 +9,12 @@ pub mod workers;
 use ihuman_shared::{platform::Platform, server::Stack, service::Service};
 
 /// What names the service.
-pub const SERVICE: Service =
-    Service { name: "catalog-service", schema: "catalog", package: "ihuman.catalog.v1" };
+pub const SERVICE: Service = Service {
+    name: "catalog-service",
+    schema: "catalog",
+    own_table: "catalog.skills",
+    package: "ihuman.catalog.v1",
+};
 
 /// The list of what the service serves.
 ///

@@ -1,5 +1,7 @@
 //! The catalog-service program.
 
+use std::process::ExitCode;
+
 use catalog_service::{
     SERVICE,
     config::{Command, Config},
@@ -7,8 +9,11 @@ use catalog_service::{
 use ihuman_shared::{config, probe::probe};
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let config: Config = config::parse();
+async fn main() -> ExitCode {
+    config::exit_code(run(config::parse()).await)
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
     match config.command {
         None => {
             SERVICE

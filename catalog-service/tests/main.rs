@@ -11,6 +11,7 @@ mod reports;
 mod revocation;
 mod scene;
 mod skills;
+mod start;
 mod support;
 mod watches;
 mod workers;

@@ -1,6 +1,10 @@
 //! Reading the configuration, and leaving with one clear line when it is wrong.
 
-use std::{error::Error as _, path::PathBuf, process::exit};
+use std::{
+    error::Error as _,
+    path::PathBuf,
+    process::{ExitCode, exit},
+};
 
 use clap::{
     CommandFactory, Parser,
@@ -11,6 +15,18 @@ use crate::credentials::MasterKey;
 
 /// `EX_USAGE` of sysexits.h.
 const USAGE: i32 = 64;
+
+/// What an operator must set right before a program can start.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Problem(pub String);
+
+impl Problem {
+    /// What the operator must know of a master key that would make a mess.
+    pub fn another_master_key() -> Self {
+        Problem("the master key is not the one of this database".to_owned())
+    }
+}
 
 /// Where the master key is.
 #[derive(clap::Args, Clone)]
@@ -57,6 +73,17 @@ pub fn parse<C: Parser + CommandFactory>() -> C {
             refuse(line.join(" ").trim_start_matches("error: "))
         }
     })
+}
+
+/// How a program ends: with one line when it failed, as [`refuse`] does when the
+/// configuration is why.
+pub fn exit_code(done: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    if let Some(problem) = error.downcast_ref::<Problem>() {
+        refuse(&problem.to_string());
+    }
+    eprintln!("error: {}", format!("{error:#}").replace('\n', " "));
+    ExitCode::FAILURE
 }
 
 /// Ends the process with one line about the configuration and exit code 64.

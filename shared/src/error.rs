@@ -66,7 +66,7 @@ pub enum Error {
         description: String,
     },
     /// The change would leave no active administrator.
-    #[error("the last active administrator can't be demoted or deactivated")]
+    #[error("the last active administrator can't be demoted, deactivated or removed")]
     LastAdministrator,
     /// One may have only so many.
     #[error("{subject}: {description}")]
@@ -142,6 +142,14 @@ impl Error {
     /// A fault of the service, with what is known of it.
     pub fn internal(source: impl Into<anyhow::Error>) -> Self {
         Error::Internal(source.into())
+    }
+
+    /// The error for our log, with what it hides from callers.
+    pub fn with_cause(&self) -> String {
+        match self {
+            Error::Internal(source) => format!("{self}: {source:#}"),
+            _ => self.to_string(),
+        }
     }
 
     /// The reason that clients match on.
@@ -339,5 +347,19 @@ impl<T> OnConstraint<T> for sqlx::Result<T> {
             sqlx::Error::Database(database) if database.constraint() == Some(name) => error,
             _ => source.into(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_told_what_a_caller_is_not() {
+        let error = Error::internal(anyhow::anyhow!("no such table").context("can't count"));
+
+        assert_eq!(error.to_string(), "internal error");
+        assert_eq!(error.with_cause(), "internal error: can't count: no such table");
+        assert_eq!(Error::NotFound("skill").with_cause(), "skill not found");
     }
 }

@@ -12,11 +12,12 @@ use tokio::{
 use crate::{
     access::{Gate, RateLimit, RateLimitConfig, Rules, TrustedProxies},
     clock::Clock,
-    config::MasterKeyConfig,
-    credentials::{Authenticator, MasterKey, Revocations, TokenConfig},
+    config::{MasterKeyConfig, Problem},
+    credentials::{self, Authenticator, MasterKey, Revocations, TokenConfig},
     database::DatabaseConfig,
     notifications::Notifications,
     server::{self, Readiness, ServerConfig, Shutdown, Stack},
+    service::Service,
     tasks::Tasks,
 };
 
@@ -26,6 +27,9 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 /// How much later than the server the tasks beside it are given up.
 const OVERDUE_BY: Duration = Duration::from_millis(500);
+
+/// How often a master key that the database does not know yet is compared again.
+const COMPARE_EVERY: Duration = Duration::from_secs(2);
 
 /// What both services are configured with.
 #[derive(clap::Args, Clone)]
@@ -78,20 +82,22 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Connects `service`, whose own tables are in `schema`.
+    /// Connects `service`.
     ///
     /// # Errors
-    /// When the database can't be reached or is not migrated, or the master key
-    /// can't be read.
+    /// When the database can't be reached or is not migrated; [`Problem`], when the
+    /// master key can't be read or is not the one of the database.
     pub async fn connect(
-        service: &str,
-        schema: &str,
+        service: Service,
         config: PlatformConfig,
         clock: Clock,
         shutdown: Shutdown,
     ) -> anyhow::Result<Self> {
-        let master_key = config.master_key.read().map_err(anyhow::Error::msg)?;
-        let db = config.database.connect(service, schema).await?;
+        let master_key = config.master_key.read().map_err(Problem)?;
+        let db = config.database.connect(service).await?;
+        if !credentials::is_of_database(&master_key, &db).await? {
+            compare_later(master_key.clone(), db.clone(), shutdown.clone());
+        }
         let notifications = Notifications::listen(db.clone());
         let revocations = Revocations::follow(db.clone(), &notifications).await?;
         let authenticator =
@@ -167,6 +173,28 @@ impl Platform {
 async fn overdue(shutdown: &Shutdown, shutdown_timeout: Duration) {
     shutdown.begun().await;
     sleep(shutdown_timeout + OVERDUE_BY).await;
+}
+
+/// Stops the service should the database come to have another master key: it had none,
+/// because auth-service has never started.
+fn compare_later(master_key: MasterKey, db: PgPool, shutdown: Shutdown) {
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = shutdown.begun() => return,
+                () = sleep(COMPARE_EVERY) => {}
+            }
+            match credentials::is_of_database(&master_key, &db).await {
+                Ok(true) => return,
+                Err(error) if error.is::<Problem>() => {
+                    tracing::error!(%error, "stopping");
+                    shutdown.begin();
+                }
+                // Not yet, or not to be known just now.
+                Ok(false) | Err(_) => {}
+            }
+        }
+    });
 }
 
 /// Whether the database answers, until nobody wants to know. Asked by a connection of

@@ -19,6 +19,8 @@ pub struct Service {
     pub name: &'static str,
     /// The schema of its own tables.
     pub schema: &'static str,
+    /// A table that its role alone may write to.
+    pub own_table: &'static str,
     /// The package of its RPCs.
     pub package: &'static str,
 }
@@ -36,6 +38,8 @@ impl Service {
         telemetry: &TelemetryConfig,
         stack: impl AsyncFnOnce(&Platform) -> anyhow::Result<Stack>,
     ) -> anyhow::Result<()> {
+        // Before anything is written or bound.
+        platform.server.check()?;
         let telemetry = telemetry::init(telemetry, self.name)?;
         let shutdown = Shutdown::on_signal()?;
         let listener = TcpListener::bind(listen).await;
@@ -58,6 +62,6 @@ impl Service {
         clock: Clock,
         shutdown: Shutdown,
     ) -> anyhow::Result<Platform> {
-        Platform::connect(self.name, self.schema, config, clock, shutdown).await
+        Platform::connect(self, config, clock, shutdown).await
     }
 }

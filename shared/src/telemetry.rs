@@ -32,7 +32,7 @@ pub struct TelemetryConfig {
 
     /// OTLP collector to send traces to over gRPC, as in http://localhost:4317; off
     /// when not set
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = collector_url)]
     pub otlp_endpoint: Option<String>,
 }
 
@@ -53,6 +53,14 @@ fn directives(text: &str) -> Result<String, String> {
         return Err("must be error, warn, info, debug, trace, or directives".to_owned());
     }
     EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn collector_url(text: &str) -> Result<String, String> {
+    let is_url = text.parse::<http::Uri>().is_ok_and(|it| {
+        matches!(it.scheme_str(), Some("http" | "https")) && it.authority().is_some()
+    });
+    let problem = || "must be a URL, as in http://localhost:4317".to_owned();
+    is_url.then(|| text.to_owned()).ok_or_else(problem)
 }
 
 /// What must still be sent when the process ends.
@@ -158,6 +166,16 @@ mod tests {
         }
         for bad in ["", "verbose", "infos", "info,=", "a=b=c"] {
             assert!(directives(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_collector_has_a_whole_url() {
+        for good in ["http://localhost:4317", "https://traces.example.com"] {
+            assert!(collector_url(good).is_ok(), "{good}");
+        }
+        for bad in ["", "foo", "localhost:4317", "ftp://x", "http://", "http:// x"] {
+            assert!(collector_url(bad).is_err(), "{bad}");
         }
     }
 

@@ -156,11 +156,13 @@ fn greet(running: &Running, admin: Admin) {
     println!("  administrator    {admin_email}");
     let password = match admin {
         Admin::New => {
-            println!("  password         {admin_password}   shown this once: change it\n");
+            println!("  password         {admin_password}   shown this once: change it,");
+            println!("                   and set IHUMAN_ADMIN_PASSWORD for `cargo xtask demo`\n");
             admin_password
         }
         Admin::Known => {
-            println!("  password         as shown at the first start\n");
+            println!("  password         as shown at the first start, if it was not changed;");
+            println!("                   `auth-service recover` replaces one that is lost\n");
             "..."
         }
         Admin::Unknown => {

@@ -221,7 +221,10 @@ fn record_failure(
             Ok::<_, Error>(())
         };
         if let Err(error) = recorded.await {
-            tracing::error!(%error, "a refused login is missing in the audit trail");
+            tracing::error!(
+                error = error.with_cause(),
+                "a refused login is missing in the audit trail"
+            );
         }
     });
 }

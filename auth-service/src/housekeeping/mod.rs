@@ -89,7 +89,7 @@ pub async fn sweep(db: &PgPool, now: DateTime<Utc>) -> Result<u64> {
                 }
                 Ok(None) => return failed.map_or(Ok(rows), Err),
                 Err(error) => {
-                    tracing::warn!(%error, ?old, "can't clean up");
+                    tracing::warn!(error = error.with_cause(), ?old, "can't clean up");
                     failed = Some(error);
                     break;
                 }

@@ -58,7 +58,7 @@ pub(crate) fn start(platform: &Platform, context: &Arc<Context>) {
         let last = Arc::new(Semaphore::new(LAST_AT_ONCE));
         loop {
             if let Err(error) = begin(&context, &mut sending, &last).await {
-                tracing::warn!(%error, "can't look for mails to send");
+                tracing::warn!(error = error.with_cause(), "can't look for mails to send");
             }
             tokio::select! {
                 biased;
@@ -98,7 +98,7 @@ async fn begin(
             let _permit = permit;
             if let Err(error) = deliver(&context, &mail).await {
                 // The lease ends, and somebody tries again.
-                tracing::warn!(%error, mail_id = %mail.mail_id, "can't send a mail");
+                tracing::warn!(error = error.with_cause(), mail_id = %mail.mail_id, "can't send a mail");
             }
         });
     }

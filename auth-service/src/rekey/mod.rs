@@ -1,5 +1,6 @@
 //! Putting everything that is sealed under another master key, in one transaction.
 
+mod claim;
 mod store;
 
 use ihuman_shared::{
@@ -12,6 +13,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+pub use self::claim::claim_master_key;
 use self::store::{Sealed, Table};
 use crate::{auth, context, mfa, signing_keys};
 
@@ -71,6 +73,7 @@ pub async fn rekey(platform: &Platform, new: &MasterKey) -> Result<Rekeyed> {
         mfa_secrets: keys.reseal(&mut tx, Table::Totps, mfa::MFA_SECRETS).await?,
         api_key_hash_keys: keys.reseal_hash_keys(&mut tx).await?,
     };
+    store::put_check_value(&mut tx, &new.check_value()).await?;
     let Rekeyed { signing_keys, refresh_tokens, answers, mfa_secrets, api_key_hash_keys } = rekeyed;
     let new = json!({
         "signing_keys": signing_keys,

@@ -148,6 +148,24 @@ pub(crate) async fn update(conn: &mut PgConnection, table: Table, rows: Vec<Seal
     Ok(())
 }
 
+/// What the database knows its master key by, once it has one.
+pub(crate) async fn find_check_value(conn: &mut PgConnection) -> Result<Option<Vec<u8>>> {
+    let found = sqlx::query_scalar!("select check_value from master_key_checks");
+    Ok(found.fetch_optional(conn).await?)
+}
+
+/// Writes what the database knows its master key by.
+pub(crate) async fn put_check_value(conn: &mut PgConnection, check_value: &[u8]) -> Result<()> {
+    sqlx::query!(
+        "insert into master_key_checks (check_value) values ($1)
+         on conflict (is_only) do update set check_value = excluded.check_value",
+        check_value,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 pub(crate) async fn insert_hash_key(
     conn: &mut PgConnection,
     id: Uuid,

@@ -34,7 +34,7 @@ pub(crate) async fn start(platform: &Platform, context: &Arc<Context>) -> Result
                 () = sleep(EVERY) => {}
             }
             if let Err(error) = record(&context).await {
-                tracing::warn!(%error, "can't say how long tokens last");
+                tracing::warn!(error = error.with_cause(), "can't say how long tokens last");
             }
         }
     });

@@ -51,7 +51,7 @@ pub(crate) async fn revoke(context: &Context, caller: &Principal, kid: Uuid) -> 
     context.key_set.forget().await;
     // The hint does it too; but what this replica signs from here on should be good.
     if let Err(error) = context.signing_keys.reload(&context.db).await {
-        tracing::warn!(%error, "can't read the signing keys again");
+        tracing::warn!(error = error.with_cause(), "can't read the signing keys again");
     }
     Ok(signing)
 }

@@ -15,7 +15,10 @@ use sqlx::PgPool;
 use tokio::time::{Instant, interval_at};
 use uuid::Uuid;
 
-use super::{State, schedule, store};
+use super::{
+    State, schedule,
+    store::{self, Row},
+};
 use crate::{
     config::IdentityConfig,
     context::{Context, kept_for, lifetime},
@@ -60,7 +63,7 @@ pub(crate) fn start(platform: &Platform, context: &Arc<Context>) {
                 context.signing_keys.reload(&context.db).await
             };
             if let Err(error) = done.await {
-                tracing::warn!(%error, "can't rotate the signing keys");
+                tracing::warn!(error = error.with_cause(), "can't rotate the signing keys");
             }
         }
     });
@@ -82,7 +85,10 @@ pub async fn rotate_due(
         return Ok(());
     }
     let access_lifetime = lifetime(config.jwt_expires_in);
-    let keys = schedule(store::list(&mut tx).await?, kept_for(access_lifetime), now);
+    let sealer = Sealer::new(master_key, super::PURPOSE);
+    let rows = store::list(&mut tx).await?;
+    let signing = signing(&rows, &sealer, now);
+    let keys = schedule(rows, kept_for(access_lifetime), now);
 
     let active = keys.iter().find(|it| it.state == State::Active).and_then(|it| it.activates_at);
     let has_next = keys.iter().any(|it| it.state == State::Next);
@@ -91,12 +97,12 @@ pub async fn rotate_due(
         && !has_next
         && now >= due - ahead
     {
-        let sealer = Sealer::new(master_key, super::PURPOSE);
         let (kid, activates_at) = (Uuid::now_v7(), due.max(now + ahead));
         super::create(&mut tx, &sealer, kid, now, activates_at, &Actor::system()).await?;
     }
     let is_over = |at: Option<DateTime<Utc>>| at.is_some_and(|it| it <= now);
-    for key in keys.iter().filter(|it| is_over(it.removed_at)) {
+    let over = keys.iter().filter(|it| is_over(it.removed_at));
+    for key in over.filter(|it| signing.as_ref() != Some(&it.kid)) {
         store::delete(&mut tx, &key.kid).await?;
         let old = json!({"activate_time": key.activates_at});
         let change =
@@ -106,4 +112,14 @@ pub async fn rotate_due(
     }
     tx.commit().await?;
     Ok(())
+}
+
+/// The key that this replica signs with, which has no successor for it while those that
+/// came after were sealed under another master key.
+fn signing(rows: &[Row], sealer: &Sealer, now: DateTime<Utc>) -> Option<String> {
+    let signs = |row: &&Row| {
+        row.activates_at.is_some_and(|it| it <= now)
+            && sealer.open(&row.kid, &row.private_key_sealed).is_ok()
+    };
+    rows.iter().find(signs).map(|it| it.kid.clone())
 }

@@ -11,6 +11,7 @@ pub(crate) mod recovery;
 pub(crate) mod rpc;
 mod statistics;
 pub(crate) mod store;
+mod visible;
 
 use ihuman_shared::{
     Error, Result,

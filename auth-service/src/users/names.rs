@@ -3,6 +3,8 @@
 use ihuman_shared::{Error, Result, parse};
 use unicode_normalization::UnicodeNormalization as _;
 
+use super::visible;
+
 /// RFC 5321 section 4.5.3.1.3 allows 256 octets with the angle brackets.
 const EMAIL_MAX: usize = 254;
 const DISPLAY_NAME_MAX: usize = 100;
@@ -51,12 +53,15 @@ impl Email {
         if text.chars().count() > EMAIL_MAX {
             return Err(Error::invalid(field, "must have at most 254 characters"));
         }
-        if text.chars().any(|it| it.is_whitespace() || it.is_control()) {
-            return Err(Error::invalid(field, "must not have spaces or control characters"));
+        if text.chars().any(|it| it.is_whitespace() || visible::is_invisible(it)) {
+            return Err(Error::invalid(field, "must not have spaces or invisible characters"));
         }
         match text.split_once('@') {
-            Some((name, host)) if !name.is_empty() && !host.is_empty() && !host.contains('@') => {
+            Some((name, host)) if !name.is_empty() && visible::is_host(host) => {
                 Ok(Email { key: email_key(&text), text })
+            }
+            Some((name, host)) if !name.is_empty() && !host.is_empty() && !host.contains('@') => {
+                Err(Error::invalid(field, "must have the name of a host after the @"))
             }
             _ => Err(Error::invalid(field, "must have one @, with something on either side")),
         }
@@ -88,9 +93,16 @@ impl DisplayName {
     /// # Errors
     /// `InvalidFields`, when it is no name of one line.
     pub(crate) fn parse(field: &str, text: String) -> Result<Self> {
-        let text = parse::line(field, text, DISPLAY_NAME_MAX)?.nfc().collect();
+        let text: String = parse::line(field, text, DISPLAY_NAME_MAX)?.nfc().collect();
         // A few characters are more than one when they are normal.
-        parse::line(field, text, DISPLAY_NAME_MAX).map(DisplayName)
+        let text = parse::line(field, text, DISPLAY_NAME_MAX)?;
+        if !visible::is_plain_line(&text) {
+            return Err(Error::invalid(field, "must not have control or invisible characters"));
+        }
+        if visible::is_blank(&text) {
+            return Err(Error::invalid(field, "must have something to see"));
+        }
+        Ok(DisplayName(text))
     }
 
     /// The name.
@@ -112,6 +124,9 @@ mod tests {
         for text in ["", "ann", "@", "ann@", "@example.com", "a@b@c", "a n@b", "a@b\n", "a\0@b"] {
             assert!(!accepted(text), "{text:?}");
         }
+        for text in ["ada\u{200b}@example.com", "a\u{200d}b@c", "a@b..de", "a@-b.de", "a@b.de."] {
+            assert!(!accepted(text), "{text:?}");
+        }
         assert!(accepted(&format!("{}@b", "a".repeat(252))));
         assert!(!accepted(&format!("{}@b", "a".repeat(253))));
     }
@@ -122,8 +137,9 @@ mod tests {
 
         assert!(accepted("Ann B. Müller"));
         assert!(accepted(&"ä".repeat(100)));
-        let grown = "\u{fb1d}".repeat(100);
-        for text in ["", "  ", "a\nb", "a\0b", &"a".repeat(101), &grown] {
+        assert!(accepted("می\u{200c}خواهم"));
+        let (long, grown) = ("a".repeat(101), "\u{fb1d}".repeat(100));
+        for text in ["", "  ", "a\nb", "a\0b", "\u{200b}\u{200b}", "\u{202e}Eevil", &long, &grown] {
             assert!(!accepted(text), "{text:?}");
         }
     }

@@ -194,7 +194,8 @@ fn wish(request: pb::ListUsersRequest) -> Result<(Filter, Option<Query>, Page<Uu
     let kind = fields.take(parse::optional_enum("kind", request.kind));
     let state = fields.take(parse::optional_enum("state", request.state));
     let wanted = (request.role, request.kind, request.state, &request.query);
-    let page = fields.take(Page::parse("ListUsers", request.page_size, &request.page_token, &wanted));
+    let page =
+        fields.take(Page::parse("ListUsers", request.page_size, &request.page_token, &wanted));
     let query = fields.take(Query::parse("query", request.query));
     let kind = kind.map(|it| it.and_then(Kind::from_contract));
     let state = state.map(|it| it.and_then(State::from_contract));

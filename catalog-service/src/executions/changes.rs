@@ -88,7 +88,7 @@ async fn send(db: PgPool, mut inbox: mpsc::Receiver<Changed>) {
             batch.push(more);
         }
         if let Err(error) = notify(&db, &batch).await {
-            tracing::debug!(%error, "other replicas were not told of changes");
+            tracing::debug!(error = error.with_cause(), "other replicas were not told of changes");
         }
         batch.clear();
     }

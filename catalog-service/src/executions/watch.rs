@@ -232,7 +232,7 @@ impl Hub {
                 Some(payload) => parse(&payload).for_each(|(id, revision)| self.saw(id, revision)),
                 None => {
                     if let Err(error) = self.poll(&db).await {
-                        tracing::debug!(%error, "can't look for changes");
+                        tracing::debug!(error = error.with_cause(), "can't look for changes");
                     }
                 }
             }

@@ -31,7 +31,7 @@ async fn run(db: PgPool, clock: Clock, shutdown: Shutdown) {
         }
         let forget = turn.is_multiple_of(FORGET_EVERY_TURNS).then(|| clock.now());
         if let Err(error) = tidy(&db, forget).await {
-            tracing::warn!(%error, "housekeeping failed; it is tried again");
+            tracing::warn!(error = error.with_cause(), "housekeeping failed; it is tried again");
         }
     }
 }

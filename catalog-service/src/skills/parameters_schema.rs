@@ -44,8 +44,10 @@ impl ParametersSchema {
             let problem = "must not refer to itself, or to too much, without going into a property";
             return Err(Error::invalid(field, problem));
         }
-        schema::compile(&schema)
-            .map_err(|error| Error::invalid(field, describe(&error.to_string())))?;
+        schema::compile(&schema).map_err(|error| {
+            let place = schema::place(field, &error, &schema);
+            Error::invalid(place, describe(&error.to_string()))
+        })?;
         Ok(ParametersSchema(schema))
     }
 

@@ -93,7 +93,7 @@ fn estimate(schema: &Value) -> u32 {
 
 /// What is wrong, of which each missing or unknown property is a thing of its own.
 fn explain(error: &ValidationError<'_>, parameters: &Value) -> Vec<Violation> {
-    let path = path(error.instance_path().as_str(), parameters);
+    let path = path("parameters", error.instance_path().as_str(), parameters);
     match error.kind() {
         ValidationErrorKind::Required { property } => {
             let name = property.as_str().unwrap_or_default();
@@ -116,10 +116,17 @@ fn violation(mut field: String, description: &str) -> Violation {
     Violation { field, description: description[..end].to_owned() }
 }
 
-/// The JSON pointer `pointer` into `parameters` as `parameters.rows[2].name`.
-fn path(pointer: &str, parameters: &Value) -> String {
-    let mut path = "parameters".to_owned();
-    let mut at = Some(parameters);
+/// Where in `schema`, which is the field `field`, its compilation failed.
+pub(super) fn place(field: &str, error: &ValidationError<'_>, schema: &Value) -> String {
+    let mut place = path(field, error.instance_path().as_str(), schema);
+    place.truncate(place.floor_char_boundary(PATH_BYTES_MAX));
+    place
+}
+
+/// The JSON pointer `pointer` into `value` as `field.rows[2].name`.
+fn path(field: &str, pointer: &str, value: &Value) -> String {
+    let mut path = field.to_owned();
+    let mut at = Some(value);
     for segment in pointer.split('/').skip(1) {
         let name = segment.replace("~1", "/").replace("~0", "~");
         match at {

@@ -36,7 +36,7 @@ pub fn start(platform: &Platform, changes: &Changes) {
                 () = sleep(jitter(LOOK_EVERY)) => {}
             }
             if let Err(error) = expire(&db, &changes).await {
-                tracing::warn!(%error, "can't look for expired leases");
+                tracing::warn!(error = error.with_cause(), "can't look for expired leases");
             }
         }
     });

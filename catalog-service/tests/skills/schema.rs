@@ -69,7 +69,8 @@ async fn a_schema_stands_on_its_own_and_compiles() {
     ];
     for schema in refused {
         let status = publish_schema(&mut client, schema.clone()).await.expect_err("hostile");
-        assert_eq!(violations(&status), ["skill.parameters_schema"], "{schema}");
+        let [place] = &violations(&status)[..] else { panic!("{schema}") };
+        assert!(place.starts_with("skill.parameters_schema"), "{place}: {schema}");
     }
     let allowed = [
         json!({"type": "object", "$schema": "https://json-schema.org/draft/2020-12/schema"}),
@@ -81,6 +82,23 @@ async fn a_schema_stands_on_its_own_and_compiles() {
     ];
     for schema in allowed {
         publish_schema(&mut client, schema).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_schema_is_named_by_its_place() {
+    let (_catalog, _, mut client) = start().await;
+    let at = [
+        (json!({"type": "object", "properties": {"a": {"type": "strin"}}}), ".properties.a.type"),
+        (json!({"type": "object", "anyOf": [{}, {"minLength": "x"}]}), ".anyOf[1].minLength"),
+        (
+            json!({"type": "object", "properties": {"a b": {"pattern": "("}}}),
+            r#".properties["a b"].pattern"#,
+        ),
+    ];
+    for (schema, place) in at {
+        let status = publish_schema(&mut client, schema).await.unwrap_err();
+        assert_eq!(violations(&status), [format!("skill.parameters_schema{place}")]);
     }
 }
 

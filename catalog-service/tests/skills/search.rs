@@ -173,3 +173,15 @@ async fn a_match_has_neither_body_nor_schema_and_is_never_archived() {
     let head = Skill { body: String::new(), parameters_schema: None, ..kept };
     assert_eq!(matches.into_iter().map(|it| it.skill.unwrap()).collect::<Vec<_>>(), [head]);
 }
+
+#[tokio::test]
+async fn words_of_every_script_are_found_in_both_cases() {
+    let (_catalog, _, mut client) = start().await;
+    publish_described(&mut client, "first", "Навык для отчётов.", &[]).await;
+    publish_described(&mut client, "second", "Übersetzt Texte.", &[]).await;
+
+    for query in ["навык", "Навык", "НАВЫК"] {
+        assert_eq!(found(&mut client, query).await, ["first"], "{query}");
+    }
+    assert_eq!(found(&mut client, "übersetzt").await, ["second"]);
+}

@@ -199,7 +199,7 @@ impl TokenVerifier {
                 tokio::time::sleep(REFRESH_EVERY).await;
                 let Some(verifier) = verifier.upgrade() else { return };
                 if let Err(error) = verifier.reload().await {
-                    tracing::warn!(%error, "can't read the public keys");
+                    tracing::warn!(error = error.with_cause(), "can't read the public keys");
                 }
             }
         });

@@ -58,7 +58,7 @@ impl LastUses {
             store::touch_api_keys(&mut conn, &ids, &times).await
         };
         if let Err(error) = written.await {
-            tracing::warn!(%error, "can't write when API keys were used");
+            tracing::warn!(error = error.with_cause(), "can't write when API keys were used");
             let mut newer = self.0.uses.lock().unwrap_or_else(PoisonError::into_inner);
             for (id, at) in uses {
                 newer.entry(id).or_insert(at);

@@ -9,7 +9,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
-use crate::{Error, Result};
+use crate::{Error, Result, config::Problem};
 
 const KEY_LEN: usize = 32;
 
@@ -46,6 +46,19 @@ impl MasterKey {
     /// Whether it is the same key.
     pub fn is(&self, other: &MasterKey) -> bool {
         verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+
+    /// What the database knows it by. Nothing can be learnt from it of the key, or of
+    /// what is derived from the key for anything else.
+    pub fn check_value(&self) -> [u8; KEY_LEN] {
+        self.derive("check")
+    }
+
+    /// # Errors
+    /// When `check_value` is that of another key.
+    pub fn compare(&self, check_value: &[u8]) -> Result<(), Problem> {
+        let same = verify_slices_are_equal(&self.check_value(), check_value);
+        same.map_err(|_| Problem::another_master_key())
     }
 
     /// The key for one purpose.

@@ -135,6 +135,20 @@ impl Authenticator {
     }
 }
 
+/// Whether `master_key` is that of the database; it has none before auth-service has
+/// started for the first time.
+///
+/// # Errors
+/// [`Problem`](crate::config::Problem), when the database has another one.
+pub(crate) async fn is_of_database(master_key: &MasterKey, db: &PgPool) -> anyhow::Result<bool> {
+    let mut conn = db.acquire().await?;
+    let Some(check_value) = store::find_master_key_check(&mut conn).await? else {
+        return Ok(false);
+    };
+    master_key.compare(&check_value)?;
+    Ok(true)
+}
+
 impl Proof {
     /// The caller, with where the request came from.
     pub fn principal(self, origin: Arc<Origin>) -> Principal {

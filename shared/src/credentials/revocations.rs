@@ -234,7 +234,7 @@ async fn keep_reading(
         let read = timeout(TRUSTED_FOR, Revocations(live).read(&db)).await;
         match read {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "can't read revocations"),
+            Ok(Err(error)) => tracing::warn!(error = error.with_cause(), "can't read revocations"),
             Err(_) => tracing::warn!("reading revocations takes too long"),
         }
     }

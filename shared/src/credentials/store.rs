@@ -85,6 +85,12 @@ pub(super) async fn list_revocations(
     Ok((next_xact, revocations.collect()))
 }
 
+/// What the database knows its master key by, once it has one.
+pub(super) async fn find_master_key_check(conn: &mut PgConnection) -> Result<Option<Vec<u8>>> {
+    let found = sqlx::query_scalar!("select auth.get_master_key_check()");
+    Ok(found.fetch_one(conn).await?)
+}
+
 pub(super) async fn find_api_key(conn: &mut PgConnection, id: Uuid) -> Result<Option<ApiKeyRow>> {
     let row = sqlx::query_as!(
         ApiKeyRow,

@@ -14,6 +14,17 @@ use tokio_rustls::{
 };
 
 use super::config::ServerConfig;
+use crate::config::Problem;
+
+impl ServerConfig {
+    /// Looks at what would fail only once the service listens.
+    ///
+    /// # Errors
+    /// When a file of TLS can't be used.
+    pub fn check(&self) -> Result<(), Problem> {
+        acceptor(self).map(drop).map_err(|error| Problem(format!("{error:#}")))
+    }
+}
 
 /// None when TLS is off. Reads the files once, at the start.
 ///

@@ -131,7 +131,8 @@ async fn template(conn: &mut PgConnection, server: &PgConnectOptions) -> String 
         // Under another name until it is whole: a killed run must not leave half a template.
         let unfinished = format!("{name}_unfinished");
         execute(conn, format!("drop database if exists {unfinished} with (force)")).await;
-        execute(conn, format!("create database {unfinished}")).await;
+        let letters = letters(conn).await;
+        execute(conn, format!("create database {unfinished} {letters}")).await;
         let mut new = connect(&server.clone().database(&unfinished)).await;
         ihuman_migrations::MIGRATOR.run(&mut new).await.expect("the migrations apply");
         new.close().await.expect("the connection closes");
@@ -146,6 +147,14 @@ async fn template(conn: &mut PgConnection, server: &PgConnectOptions) -> String 
         .await
         .expect("the lock is ours");
     name
+}
+
+/// What makes a database know letters beyond ASCII, on a server whose own do not.
+async fn letters(conn: &mut PgConnection) -> &'static str {
+    let plain = "select datctype in ('C', 'POSIX') from pg_database where datname = 'template1'";
+    let is_plain: bool =
+        sqlx::query_scalar(plain).fetch_one(conn).await.expect("databases can be listed");
+    if is_plain { "template template0 lc_collate 'C' lc_ctype 'C.UTF-8'" } else { "" }
 }
 
 async fn connect(options: &PgConnectOptions) -> PgConnection {

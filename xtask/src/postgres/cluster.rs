@@ -16,6 +16,10 @@ use crate::{secrets, workspace};
 /// How often another port is tried, when somebody took the free one in between.
 const PORTS_TRIED_MAX: u32 = 5;
 
+/// The locale that knows letters beyond ASCII, and nothing of a language.
+const LETTERS: &str =
+    if cfg!(target_os = "macos") { "--lc-ctype=UTF-8" } else { "--lc-ctype=C.UTF-8" };
+
 /// What is expected of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -104,7 +108,8 @@ impl Cluster {
         }
         let mut command = self.binaries.command("initdb");
         command.args(["--username=postgres", "--auth=scram-sha-256"]);
-        command.args(["--encoding=UTF8", "--locale=C", "--no-instructions"]);
+        // The order of bytes, which is the same everywhere, and the letters of all scripts.
+        command.args(["--encoding=UTF8", "--locale=C", LETTERS, "--no-instructions"]);
         command.arg("--pwfile").arg(&password_file).arg("--pgdata").arg(&data);
         if self.kind == Kind::ThrowAway {
             command.arg("--no-sync");

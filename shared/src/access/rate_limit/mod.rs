@@ -284,7 +284,10 @@ impl RateLimit {
                 true
             }
             Ok(Err(error)) => {
-                tracing::warn!(%error, "can't lease requests: each replica limits by itself");
+                tracing::warn!(
+                    error = error.with_cause(),
+                    "can't lease requests: each replica limits by itself"
+                );
                 self.set_away();
                 false
             }
