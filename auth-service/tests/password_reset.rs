@@ -118,6 +118,18 @@ async fn who_opened_an_account_with_the_address_of_another_is_locked_out_of_it()
 }
 
 #[tokio::test]
+async fn a_second_factor_from_before_the_address_was_proved_goes_with_the_reset() {
+    let server = SmtpServer::start().await;
+    let auth = server.auth(&[]).await;
+    auth.person_with_mfa(EMAIL).await;
+
+    let token = auth.reset_token(&server).await;
+    auth.reset_with(&token, NEW).await.unwrap();
+
+    assert!(auth.login_with(EMAIL, NEW).await.is_ok());
+}
+
+#[tokio::test]
 async fn the_answer_does_not_say_whether_there_is_an_account() {
     let server = SmtpServer::start().await;
     let auth = server.auth(&[]).await;

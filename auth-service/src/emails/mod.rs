@@ -207,7 +207,7 @@ pub(crate) async fn change(context: &Context, caller: &Principal, new_email: Ema
     let mut tx = context.db.begin().await?;
     // Who ends the session at the same time waits for this, and then ends the change.
     let session = sessions::store::lock(&mut tx, session_id.ok_or(Error::SessionRequired)?).await?;
-    if !session.is_some_and(|it| it.is_live(context.now())) {
+    if !session.is_some_and(|it| it.is_live(context)) {
         return Err(Error::Unauthenticated(Reason::CredentialsRevoked));
     }
     let user = users::store::get(&mut tx, user_id).await?;

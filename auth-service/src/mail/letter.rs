@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_value_is_text_and_neither_markup_nor_a_place() {
-        let values = Values { link: "https://a/?b='1'&c={token}<b>", token: "" };
+        let values = Values { link: "https://a/?b='1'&c={token}<b>", token: "", change: "" };
 
         assert_eq!(fill("at {link}.", &values, str::to_owned), format!("at {}.", values.link));
         let escaped = "at https://a/?b=&#39;1&#39;&amp;c={token}&lt;b&gt;.";

@@ -212,7 +212,10 @@ pub(crate) fn verify_again(context: &Context, user_id: Uuid) {
             Ok::<_, Error>(())
         };
         if let Err(error) = posted.await {
-            tracing::warn!(error = error.with_cause(), "a mail to verify an address is not sent again");
+            tracing::warn!(
+                error = error.with_cause(),
+                "a mail to verify an address is not sent again"
+            );
         }
     });
 }

@@ -15,7 +15,7 @@ use crate::{
     api_keys,
     context::Context,
     emails::{self, EmailToken, Kind},
-    locks, mail,
+    locks, mail, mfa,
     passwords::{Owner, Proposal},
     revocations::{self, Revoked},
     sessions,
@@ -44,7 +44,9 @@ pub(crate) async fn reset(
         let login = users::store::login::get(&mut conn, user.user_id).await?;
         (user, login)
     };
-    let new = new.beside(login.mfa_enabled)?.of(Owner::of(&user))?;
+    // What was added before anybody proved the address does not stay.
+    let keeps_factors = login.mfa_enabled && user.email_verified_at.is_some();
+    let new = new.beside(keeps_factors)?.of(Owner::of(&user))?;
     let new_hash = context.hasher.hash(&new).await?;
 
     let (user_id, now) = (user.user_id, context.now());
@@ -52,6 +54,9 @@ pub(crate) async fn reset(
     let user = emails::owner(&mut tx, context, kind, token).await?;
     emails::use_up(&mut tx, context, kind, token).await?;
     let is_short = new.is_short();
+    if user.email_verified_at.is_none() {
+        mfa::take_away(&mut tx, context, user_id).await?;
+    }
     let reset =
         users::store::addresses::reset_password(&mut tx, user_id, &new_hash, is_short, now).await?;
     // The second factor is gone since it was looked at.
@@ -62,7 +67,7 @@ pub(crate) async fn reset(
     let api_keys = match user.email_verified_at {
         Some(_) => Vec::new(),
         // Until now anybody may have opened the account with this address, and have
-        // left a key to come back with.
+        // left a key, or a factor, to come back with.
         None => api_keys::store::revoke_all(&mut tx, user_id, now).await?,
     };
     let mut revoked = vec![Revoked::User { user_id, token_version }];

@@ -66,7 +66,6 @@ pub(crate) async fn revoke_others(context: &Context, caller: &Principal) -> Resu
     sessions.remove(own.ok_or(Error::Unauthenticated(Reason::CredentialsRevoked))?);
     let action = "session.revoke_others";
     let count = end_all(&mut tx, context, caller, user_id, &sessions, action).await?;
-    emails::cancel_change(&mut tx, user_id, &Actor::from(caller)).await?;
     tx.commit().await?;
     Ok(count)
 }
@@ -81,15 +80,17 @@ pub(crate) async fn revoke_all(
     // Until this has ended, nobody opens another one.
     let user = users::store::lock(&mut tx, user_id).await?;
     user.check_managed_by(caller)?;
-    let sessions = store::lock_live(&mut tx, user_id, context.now()).await?;
+    let now = context.now();
+    let opened_after = opened_after(context, now);
+    let sessions = store::lock_live(&mut tx, user_id, now, opened_after).await?;
     let action = "session.revoke_all";
     let count = end_all(&mut tx, context, caller, user_id, &sessions, action).await?;
     tx.commit().await?;
     Ok(count)
 }
 
-/// Ends these locked sessions of one account and every token of them, and records that
-/// as `action`; returns how many.
+/// Ends these locked sessions of one account, every token of them and a change of the
+/// address that waits, and records that as `action`; returns how many.
 async fn end_all(
     conn: &mut PgConnection,
     context: &Context,
@@ -106,6 +107,7 @@ async fn end_all(
         let change = Change::created(action, "user", user_id, new);
         audit::record(conn, &Actor::from(caller), change).await?;
     }
+    emails::cancel_change(conn, user_id, &Actor::from(caller)).await?;
     Ok(i32::try_from(sessions.len()).unwrap_or(i32::MAX))
 }
 

@@ -68,7 +68,7 @@ async fn erase_belongings(
 ) -> Result<Erased> {
     let now = context.now();
     let passkeys = passkeys::store::count(conn, user_id).await?;
-    mfa::take_away(conn, user_id).await?;
+    mfa::take_away(conn, context, user_id).await?;
     auth::store::delete_of_user(conn, user_id).await?;
     mail::store::delete_of_user(conn, user_id).await?;
     emails::store::delete_of_user(conn, user_id).await?;
