@@ -203,6 +203,7 @@ async fn every_column_that_says_whose_something_is_is_known() {
             "settings.user_id",
             "totps.user_id",
             "users.email",
+            "users.email_key",
             "users.email_verified_at",
             "users.user_id",
         ]
