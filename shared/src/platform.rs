@@ -6,7 +6,7 @@ use sqlx::{Connection as _, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::{
     net::TcpListener,
     sync::watch,
-    time::{interval, sleep, timeout},
+    time::{Instant, interval_at, sleep, timeout},
 };
 
 use crate::{
@@ -203,7 +203,8 @@ fn compare_later(master_key: MasterKey, db: PgPool, shutdown: Shutdown) {
 fn watch_database(options: Arc<PgConnectOptions>) -> Readiness {
     let (sender, receiver) = watch::channel(true);
     tokio::spawn(async move {
-        let mut ticks = interval(PROBE_EVERY);
+        // It has just answered.
+        let mut ticks = interval_at(Instant::now() + PROBE_EVERY, PROBE_EVERY);
         let mut connection = None;
         while !sender.is_closed() {
             ticks.tick().await;

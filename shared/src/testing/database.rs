@@ -1,6 +1,6 @@
 //! A migrated database for one test, copied from a template and dropped at the end.
 
-use std::{env, str::FromStr, thread};
+use std::{env, str::FromStr, sync::mpsc, thread, time::Duration};
 
 use clap::Parser;
 use sqlx::{
@@ -17,6 +17,8 @@ const PASSWORD: &str = "only-in-tests";
 pub(super) const MASTER_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 /// More than any test sends that is not about the limit.
 const PUBLIC_REQUESTS_MAX: &str = "100000";
+/// How long a test waits for its database to be dropped.
+const DROPPED_WITHIN: Duration = Duration::from_secs(2);
 /// The number of the advisory lock that guards the template.
 const TEMPLATE_LOCK: i64 = 0x6968_756d_616e;
 
@@ -96,15 +98,19 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let (server, name) = (self.server.clone(), self.name.clone());
+        let (done, dropped) = mpsc::channel();
         // A drop can't wait for the runtime that it may run on.
-        let dropped = thread::spawn(move || {
+        thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime can be built").block_on(async {
                 let mut conn = connect(&server).await;
                 execute(&mut conn, format!("drop database if exists {name} with (force)")).await;
             });
+            let _ = done.send(());
         });
-        let _ = dropped.join();
+        // PostgreSQL drops none while anybody is logging in, as this runtime may have been,
+        // and can't go on before it is let go.
+        let _ = dropped.recv_timeout(DROPPED_WITHIN);
     }
 }
 
