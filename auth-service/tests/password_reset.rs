@@ -127,6 +127,8 @@ async fn a_second_factor_from_before_the_address_was_proved_goes_with_the_reset(
     auth.reset_with(&token, NEW).await.unwrap();
 
     assert!(auth.login_with(EMAIL, NEW).await.is_ok());
+    let record = auth.audited("user.reset_password").await;
+    assert_eq!(record.new_values.unwrap()["removed_second_factors"], true);
 }
 
 #[tokio::test]

@@ -38,14 +38,12 @@ pub(crate) async fn reset(
     let kind = Kind::ResetPassword;
     // Before the transaction, so that no connection waits for it; and only for who has
     // a token, or strangers could have us hash.
-    let (user, login) = {
+    let user = {
         let mut conn = context.db.acquire().await?;
-        let user = emails::owner(&mut conn, context, kind, token).await?;
-        let login = users::store::login::get(&mut conn, user.user_id).await?;
-        (user, login)
+        emails::owner(&mut conn, context, kind, token).await?
     };
     // What was added before anybody proved the address does not stay.
-    let keeps_factors = login.mfa_enabled && user.email_verified_at.is_some();
+    let keeps_factors = user.mfa_enabled && user.email_verified_at.is_some();
     let new = new.beside(keeps_factors)?.of(Owner::of(&user))?;
     let new_hash = context.hasher.hash(&new).await?;
 
@@ -76,6 +74,7 @@ pub(crate) async fn reset(
     let new = json!({
         "revoked_sessions": sessions,
         "revoked_api_keys": api_keys,
+        "removed_second_factors": user.mfa_enabled && user.email_verified_at.is_none(),
         "ended_locks": locks,
     });
     let change = Change::created("user.reset_password", "user", user_id, new);
