@@ -12,7 +12,7 @@ use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use chrono::{DateTime, Utc};
 use ihuman_shared::{
     Error, Result,
-    access::Principal,
+    access::{Principal, subscriber},
     audit::{self, Actor, Change},
     credentials::MasterKey,
 };
@@ -248,7 +248,10 @@ impl Subjects {
 
     fn key(&self, kind: Kind, subject: &Subject) -> Key {
         let (scope, user_id, subject_hash) = match subject {
-            Subject::Address(address) => (Scope::Address, None, self.bucket(&network(*address))),
+            Subject::Address(address) => match subscriber(*address) {
+                IpAddr::V4(it) => (Scope::Address, None, self.bucket(&it.octets())),
+                IpAddr::V6(it) => (Scope::Address, None, self.bucket(&it.octets())),
+            },
             Subject::Account(user_id) => {
                 (Scope::Account, Some(*user_id), self.hash(user_id.as_bytes()))
             }
@@ -282,14 +285,6 @@ fn shorten(hash: &mut Vec<u8>) {
     hash.truncate(3);
     if let Some(last) = hash.get_mut(2) {
         *last &= 0xf0;
-    }
-}
-
-/// What one subscriber has.
-fn network(address: IpAddr) -> Vec<u8> {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets()[..8].to_vec(),
     }
 }
 

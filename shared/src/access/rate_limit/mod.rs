@@ -175,7 +175,7 @@ impl Subject {
 }
 
 /// Who has this address: for IPv6 the /64 network, of which one has a whole one.
-pub(crate) fn subscriber(address: IpAddr) -> IpAddr {
+pub fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(it) => IpAddr::V6(Ipv6Addr::from_bits(it.to_bits() & (!0 << 64))),
         v4 => v4,
