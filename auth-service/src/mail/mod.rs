@@ -201,7 +201,7 @@ pub(crate) async fn ask(
 /// nobody can tell by its time.
 pub(crate) fn verify_again(context: &Context, user_id: Uuid) {
     let (db, now) = (context.db.clone(), context.now());
-    tokio::spawn(async move {
+    context.tasks.spawn(async move {
         let posted = async {
             let mut tx = db.begin().await?;
             if !store::is_full(&mut tx).await? {
