@@ -56,10 +56,11 @@ fn directives(text: &str) -> Result<String, String> {
 }
 
 fn collector_url(text: &str) -> Result<String, String> {
-    let is_url = text.parse::<http::Uri>().is_ok_and(|it| {
-        matches!(it.scheme_str(), Some("http" | "https")) && it.authority().is_some()
-    });
-    let problem = || "must be a URL, as in http://localhost:4317".to_owned();
+    // A collector is a neighbour: the exporter is built without TLS.
+    let is_url = text
+        .parse::<http::Uri>()
+        .is_ok_and(|it| it.scheme_str() == Some("http") && it.authority().is_some());
+    let problem = || "must be a URL without TLS, as in http://localhost:4317".to_owned();
     is_url.then(|| text.to_owned()).ok_or_else(problem)
 }
 
@@ -171,10 +172,11 @@ mod tests {
 
     #[test]
     fn a_collector_has_a_whole_url() {
-        for good in ["http://localhost:4317", "https://traces.example.com"] {
+        for good in ["http://localhost:4317", "http://traces.example.com"] {
             assert!(collector_url(good).is_ok(), "{good}");
         }
-        for bad in ["", "foo", "localhost:4317", "ftp://x", "http://", "http:// x"] {
+        let tls = "https://traces.example.com";
+        for bad in ["", "foo", "localhost:4317", "ftp://x", "http://", "http:// x", tls] {
             assert!(collector_url(bad).is_err(), "{bad}");
         }
     }
